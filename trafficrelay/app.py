@@ -1,0 +1,202 @@
+"""The Bottle application: the routes that take events in. The one module that imports bottle.
+
+Two things look unusual. When a Bottle host mounts this app it takes over the routes alone: hooks and error handlers
+of a mounted app are dropped. So there are none here, every answer is an `HTTPResponse`, and a catch-all of our own
+answers what no route takes. And bodies are not read through `bottle.request`, which decodes chunks that the server has
+decoded already and spools to disk without a bound; `wsgi_input` reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import bottle
+
+from .body import read_query
+from .errors import (
+    DeclarationError,
+    Failed,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    OutboxError,
+    Refusal,
+    Unavailable,
+)
+from .event import Event, Headers, now
+from .intake import Intake
+from .reply import Reply
+from .route import METHODS, Route
+from .wsgi_input import read_body
+
+log = logging.getLogger("trafficrelay")
+
+Converter = Callable[[str], int | float]
+
+_CONVERTERS: Final[Mapping[str, tuple[str, Converter]]] = {"int": (r"-?\d+", int), "float": (r"-?[\d.]+", float)}
+_NUMBER: Final = re.compile(r"<([a-zA-Z_]\w*):(int|float)>")
+
+
+def make_app(intake: Intake, routes: tuple[Route, ...]) -> bottle.Bottle:
+    """Make the application of a relay."""
+    app = bottle.Bottle()
+    for route in routes:
+        rule, converters = bottle_rule(route.rule)
+        app.route(rule, list(route.methods), _endpoint(intake, route, converters), max_body=route.max_body)
+    app.route("/-/health", "GET", _answering(lambda: Reply(200, body={"status": "ok"})))
+    app.route("/-/ready", "GET", _answering(lambda: _ready(intake)))
+    app.route("/<rest:re:.*>", "ANY", _answering(lambda rest: _no_route(app, rest)))
+    return app
+
+
+def body_limit(app: bottle.Bottle, method: str, path: str) -> int:
+    """Give the bytes that the route for this request takes as a body; 0 where no route is.
+
+    For servers that read the body before they call the app.
+    """
+    try:
+        route, _ = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": _text(path)})
+    except bottle.HTTPError:
+        return 0
+    limit: int = route.config.get("max_body", 0)
+    return limit
+
+
+class Rules:
+    """The rules of a relay as Bottle's router understands them, to refuse bad ones when they are declared."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], str] = {}
+
+    def add(self, route: Route) -> None:
+        """Take in a route.
+
+        Raises:
+            DeclarationError: its rule cannot be parsed, or another route has the same rule and method.
+        """
+        rule, _ = bottle_rule(route.rule)
+        router = bottle.Router()
+        try:
+            router.add(rule, "ANY", route)
+        except KeyError as error:
+            raise DeclarationError(
+                f"The rule {route.rule} has a filter {error} that Bottle does not know; there are int, float, path "
+                "and re."
+            ) from error
+        except (bottle.RouteError, re.error) as error:
+            raise DeclarationError(f"The rule {route.rule} cannot be read: {error}.") from error
+        if "<" in rule and not router.dyna_routes:
+            raise DeclarationError(f"The rule {route.rule} has a wildcard that Bottle cannot read; write <name>.")
+        # What is matched, without the wildcards' names: /<a> and /<b> are the same rule.
+        pattern = router.dyna_routes["ANY"][0][1] if router.dyna_routes else rule
+        for method in route.methods:
+            other = self._taken.get((method, pattern))
+            if other is not None:
+                raise DeclarationError(
+                    f"{method} {route.rule} is declared twice" + ("." if other == route.rule else f": see {other}.")
+                )
+        for method in route.methods:
+            self._taken[method, pattern] = route.rule
+
+
+def bottle_rule(rule: str) -> tuple[str, dict[str, Converter]]:
+    """Give a rule with numbers matched as text, and what converts each.
+
+    Bottle converts while it looks for a route; what it says to a number that is none (`/orders/1.2.3` for a float)
+    would be the host's HTML instead of a problem document.
+    """
+    converters = {name: _CONVERTERS[kind][1] for name, kind in _NUMBER.findall(rule)}
+    return _NUMBER.sub(lambda found: f"<{found[1]}:re:{_CONVERTERS[found[2]][0]}>", rule), converters
+
+
+def _endpoint(intake: Intake, route: Route, converters: Mapping[str, Converter]) -> Callable[..., bottle.HTTPResponse]:
+    def accept(**params: str) -> Reply:
+        return intake.accept(route, _event(bottle.request.environ, route, _converted(params, converters)))
+
+    return _answering(accept)
+
+
+def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]:
+    """Turn a function that gives a reply or raises into one that always gives a response."""
+
+    def respond(**params: str) -> bottle.HTTPResponse:
+        try:
+            reply = make(**params)
+        except Refusal as refusal:
+            reply = Reply.problem(refusal)
+        except Exception:
+            log.exception("a request could not be answered")
+            reply = Reply.problem(Failed("The request could not be processed."))
+        response = bottle.HTTPResponse(reply.body, reply.status)
+        for name, value in reply.headers:
+            response.add_header(name, value)
+        return response
+
+    return respond
+
+
+def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | int | float]) -> Event:
+    received_at = now()
+    body = read_body(environ, route.max_body)
+    return Event(
+        id=uuid.uuid4().hex,
+        route=route.rule,
+        received_at=received_at,
+        method=environ["REQUEST_METHOD"].upper(),
+        params=params,
+        query=read_query(environ.get("QUERY_STRING", "")),
+        headers=_headers(environ),
+        remote_addr=environ.get("REMOTE_ADDR", ""),
+        body=body,
+    )
+
+
+def _converted(params: Mapping[str, str], converters: Mapping[str, Converter]) -> dict[str, str | int | float]:
+    converted: dict[str, str | int | float] = dict(params)
+    for name, convert in converters.items():
+        try:
+            converted[name] = convert(params[name])
+        except ValueError as error:
+            raise Malformed(f"The path's {name} is no number.") from error
+    return converted
+
+
+def _headers(environ: Mapping[str, Any]) -> Headers:
+    found = {name[5:].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")}
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if environ.get(name):
+            found[name.replace("_", "-")] = environ[name]
+    return Headers(found)
+
+
+def _ready(intake: Intake) -> Reply:
+    try:
+        intake.outbox.check()
+    except OutboxError as error:
+        raise Unavailable("The outbox cannot take events now.") from error
+    return Reply(200, body={"status": "ready"})
+
+
+def _no_route(app: bottle.Bottle, rest: str) -> Reply:
+    """Answer what no route takes: 405 if the path has one for other methods, 404 otherwise."""
+    allow = []
+    for method in METHODS:
+        try:
+            # A mount prefixes the rules in the host's router, not in this app's own: `rest` is the path in it.
+            found, _ = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + rest})
+        except bottle.HTTPError:
+            continue
+        if found.method != "ANY":
+            allow.append(method)
+    if allow:
+        raise MethodNotAllowed(tuple(sorted(allow)))
+    raise NotFound("There is nothing at this path.")
+
+
+def _text(path: str) -> str:
+    """Decode a path as Bottle does (PEP 3333 hands bytes over as latin-1)."""
+    return path.encode("latin-1").decode("utf-8", "ignore")

@@ -1,0 +1,118 @@
+"""From the bytes of a body to data, as its content type says."""
+
+from __future__ import annotations
+
+import codecs
+import email.message
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from .errors import Malformed, UnsupportedBody
+
+MAX_FIELDS: Final = 1_000
+"""How many fields a form or a query may have; parsing more costs more than any real sender needs."""
+
+_FORM: Final = "application/x-www-form-urlencoded"
+# Python's codecs that are text encodings but no charsets that a sender could mean; some take quadratic time.
+_NO_CHARSETS: Final = frozenset({"idna", "punycode", "raw_unicode_escape", "unicode_escape"})
+_BODILESS_METHODS: Final = frozenset({"GET", "DELETE"})
+
+
+def read_query(text: str) -> dict[str, str | list[str]]:
+    """Read a query string; bytes that are no UTF-8 become U+FFFD.
+
+    Raises:
+        Malformed: it has more than `MAX_FIELDS` fields.
+    """
+    return _fields(text, "utf-8") if text else {}
+
+
+def read_data(
+    body: bytes, *, method: str, content_type: str, content_encoding: str, query: dict[str, str | list[str]]
+) -> Any:
+    """Give what a body says.
+
+    `application/json` and `application/*+json` give what the JSON says, forms a dict (a key that was sent once has its
+    value, one that was sent several times the list of them), `text/*` a string, anything else the bytes. A request
+    without a body, of GET and DELETE or without a content type, gives its query.
+
+    Raises:
+        Malformed: the body is not what its type says.
+        UnsupportedBody: it is compressed, multipart, or in an unknown charset.
+    """
+    kind, charset = _media_type(content_type)
+    if not body and (method in _BODILESS_METHODS or not kind):
+        return query
+    if content_encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedBody("The body is compressed; send it as it is.")
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return _json(body, charset)
+    if kind == _FORM:
+        return _fields(_decoded(body, charset), _known(charset))
+    if kind.startswith("text/"):
+        return _decoded(body, charset)
+    if kind.startswith("multipart/"):
+        raise UnsupportedBody("The body is multipart; send JSON or an URL-encoded form.")
+    return body
+
+
+def _media_type(content_type: str) -> tuple[str, str]:
+    """Give a content type's name in lower case and its charset, `utf-8` unless said."""
+    if not content_type:
+        return "", "utf-8"
+    if ";" not in content_type:
+        return content_type.strip().lower(), "utf-8"
+    message = email.message.Message()
+    message["Content-Type"] = content_type
+    charset = message.get_param("charset", "utf-8")
+    return content_type.partition(";")[0].strip().lower(), charset if isinstance(charset, str) else charset[2]
+
+
+def _known(charset: str) -> str:
+    try:
+        name = codecs.lookup(charset).name
+        # Refuses codecs such as "zlib", which turn bytes into bytes: a few of them can grow without bound.
+        b"".decode(name)
+    except (LookupError, ValueError) as error:
+        raise UnsupportedBody("The body is in a charset that is not known here; send UTF-8.") from error
+    if name in _NO_CHARSETS:
+        raise UnsupportedBody("The body is in a charset that is not known here; send UTF-8.")
+    return name
+
+
+def _decoded(body: bytes, charset: str) -> str:
+    name = _known(charset)
+    try:
+        return body.decode("utf-8-sig" if name == "utf-8" else name)
+    except ValueError as error:
+        raise Malformed(f"The body is not in the charset that it names ({name}).") from error
+
+
+def _json(body: bytes, charset: str) -> Any:
+    # JSON is UTF-8 (RFC 8259, 8.1), where a byte order mark may be ignored: .NET senders write one.
+    source: bytes | str = body.removeprefix(codecs.BOM_UTF8) if charset.lower() == "utf-8" else _decoded(body, charset)
+    try:
+        return msgspec.json.decode(source)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"The body is no JSON: {error}.") from error
+    except RecursionError as error:
+        raise Malformed("The body's JSON is nested too deep.") from error
+
+
+def _fields(text: str, charset: str) -> dict[str, str | list[str]]:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, encoding=charset, errors="replace", max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise Malformed(f"There are more than {MAX_FIELDS} fields.") from error
+    found: dict[str, str | list[str]] = {}
+    for name, value in pairs:
+        before = found.get(name)
+        if before is None:
+            found[name] = value
+        elif isinstance(before, list):
+            before.append(value)
+        else:
+            found[name] = [before, value]
+    return found

@@ -1,0 +1,242 @@
+"""What can go wrong, as one tree.
+
+    RelayError
+     ├── DeclarationError        a relay or a route is declared wrongly (also a ValueError)
+     ├── Refusal                 a request is answered with a problem (RFC 9457)
+     │    ├── Malformed              400  it cannot be read
+     │    ├── Unverified             401  its sender did not prove who they are
+     │    ├── NotFound               404  no route takes this path
+     │    ├── MethodNotAllowed       405  the path has a route, the method has not
+     │    ├── RequestTimeout         408  its body did not arrive in time
+     │    ├── LengthRequired         411  the server cannot tell where its body ends
+     │    ├── BodyTooLarge           413  its body is over the route's `max_body`
+     │    ├── UnsupportedBody        415  its body is of a kind that is not read
+     │    ├── Rejected               422  a transform turned it down on purpose
+     │    ├── Failed                 500  the user's code failed and the route says "refuse"
+     │    └── Unavailable            503  the outbox cannot take it now
+     ├── TransformError          a transform gave back something that cannot become a job
+     ├── OutboxError             the outbox did not take an event
+     │    ├── OutboxUnavailable      it does not answer, or says that it cannot write now
+     │    └── OutboxCorrupt          a key that it needs holds something else
+     ├── DeadLetterError         a dead letter cannot be run again here
+     ├── TargetError             `module:relay` does not lead to a relay
+     └── ServerError             a server could not be started or stopped
+          └── DataDirectoryInUse     another process runs on the embedded server's data
+
+Every error's text is a sentence that its reader can act on. None holds a secret, a payload or a URL's password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class RelayError(Exception):
+    """Any error that trafficrelay raises on purpose."""
+
+
+class DeclarationError(RelayError, ValueError):
+    """A relay or a route is declared wrongly.
+
+    Attributes:
+        option: the name of the option at fault, `""` where there is none.
+    """
+
+    def __init__(self, message: str, *, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class Refusal(RelayError):
+    """A request is answered with a problem document instead of being accepted.
+
+    Attributes:
+        status: the HTTP status of the answer.
+        title: the status in words, the same for every refusal of this kind.
+        detail: a sentence for the sender; it goes out on the wire.
+        headers: what the answer's header has beside the usual.
+    """
+
+    status: int = 500
+    title: ClassVar[str] = "Internal Server Error"
+
+    def __init__(self, detail: str = "", *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.headers: Mapping[str, str] = dict(headers or {})
+
+
+class Malformed(Refusal):
+    """The request cannot be read: a body that is cut short, JSON that is none, a parameter that is no number."""
+
+    status = 400
+    title = "Bad Request"
+
+
+class Unverified(Refusal):
+    """The sender did not prove who they are.
+
+    Attributes:
+        challenge: what the answer's WWW-Authenticate says (RFC 9110, 11.6.1 wants one on every 401).
+    """
+
+    status = 401
+    title = "Unauthorized"
+
+    def __init__(self, detail: str = "", *, challenge: str = "Signature") -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+        self.challenge = challenge
+
+
+class NotFound(Refusal):
+    """No route takes this path."""
+
+    status = 404
+    title = "Not Found"
+
+
+class MethodNotAllowed(Refusal):
+    """The path has a route, but not for this method.
+
+    Attributes:
+        allow: the methods that the path takes, sorted.
+    """
+
+    status = 405
+    title = "Method Not Allowed"
+
+    def __init__(self, allow: tuple[str, ...]) -> None:
+        super().__init__(f"This path takes {', '.join(allow)}.", headers={"Allow": ", ".join(allow)})
+        self.allow = allow
+
+
+class RequestTimeout(Refusal):
+    """The body did not arrive in time."""
+
+    status = 408
+    title = "Request Timeout"
+
+
+class LengthRequired(Refusal):
+    """The body comes chunked, through a server that does not say where such a body ends."""
+
+    status = 411
+    title = "Length Required"
+
+
+class BodyTooLarge(Refusal):
+    """The body is larger than the route takes.
+
+    Attributes:
+        limit: the route's `max_body`, in bytes.
+    """
+
+    status = 413
+    title = "Content Too Large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than {limit} bytes.")
+        self.limit = limit
+
+
+class UnsupportedBody(Refusal):
+    """The body is of a kind that is not read: compressed, multipart, in an unknown charset."""
+
+    status = 415
+    title = "Unsupported Media Type"
+
+
+class Rejected(Refusal):
+    """Raised by a transform to turn an event down on purpose: `raise Rejected(422, "no such shop")`.
+
+    Attributes:
+        status: a 4xx or 5xx status; 422 unless given.
+        detail: a sentence for the sender.
+    """
+
+    title = "Rejected"
+
+    def __init__(self, status: int = 422, detail: str = "", *, headers: Mapping[str, str] | None = None) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"Rejected takes a status from 400 to 599, not {status!r}; to drop an event return DROP")
+        super().__init__(detail, headers=headers)
+        self.status = status
+
+
+class Failed(Refusal):
+    """The user's code failed on this event. Nothing about the failure goes out; it is in the log."""
+
+    status = 500
+    title = "Internal Server Error"
+
+
+class Unavailable(Refusal):
+    """The event cannot be kept now; the sender should try again.
+
+    Attributes:
+        retry_after: seconds after which another try makes sense.
+    """
+
+    status = 503
+    title = "Service Unavailable"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 5) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+        self.retry_after = retry_after
+
+
+class TransformError(RelayError):
+    """A transform gave back what cannot become a job: nothing at all, no JSON, too many items."""
+
+
+class OutboxError(RelayError):
+    """The outbox did not take an event. Nothing of it was kept."""
+
+
+class OutboxUnavailable(OutboxError):
+    """The outbox does not answer, or says that it cannot write now."""
+
+
+class OutboxCorrupt(OutboxError):
+    """A key that the outbox needs holds something else; somebody else writes to this Redis.
+
+    Attributes:
+        key: the key's name.
+    """
+
+    def __init__(self, message: str, *, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class DeadLetterError(RelayError):
+    """A dead letter cannot be run again here: its relay, its route or its format is not known."""
+
+
+class TargetError(RelayError):
+    """`module:relay` does not lead to a relay.
+
+    Attributes:
+        target: what was given.
+    """
+
+    def __init__(self, message: str, *, target: str) -> None:
+        super().__init__(message)
+        self.target = target
+
+
+class ServerError(RelayError):
+    """A server could not be started or stopped."""
+
+
+class DataDirectoryInUse(ServerError):
+    """Another process runs on the embedded server's data.
+
+    Attributes:
+        path: the data directory.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path

@@ -1,0 +1,182 @@
+"""The way of an event, from a request that has been read to a receipt. It knows no HTTP framework."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from .body import read_data
+from .errors import Failed, OutboxError, Refusal, Unavailable, Unverified
+from .event import FORMAT, Event
+from .options import queue_name
+from .outbox.handover import DeadLetter, Handover, Job, Outbox, Receipt
+from .reply import Reply
+from .route import Route
+from .transform import apply
+
+log = logging.getLogger("trafficrelay")
+
+REPLAY: Final = "trafficrelay.dead_letter.replay"
+"""The dotted name of the job that runs a dead letter again; a name, because only workers import what is behind it."""
+
+
+class Intake:
+    """Takes events in.
+
+    Args:
+        outbox: where accepted events go.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+
+    def accept(self, route: Route, event: Event) -> Reply:
+        """Verify, parse, reshape and hand over one event, and give the answer.
+
+        Raises:
+            Refusal: the event was not accepted, and nothing of it was kept.
+        """
+        verify(route, event)
+        event = parse(event)
+        handover = self._handover(route, event)
+        receipt = handover.receipt
+        if handover.jobs or handover.dead_letter:
+            receipt = self._hand_over(handover)
+        return answer(route, event, receipt)
+
+    def replay(self, route: Route, event: Event) -> Receipt:
+        """Run a kept event through today's transform and hand its jobs over.
+
+        It passes by the duplicate key, under which the event itself is remembered. Its own id guards against doubles.
+
+        Raises:
+            Exception: whatever the transform raises; nothing was handed over.
+            OutboxError: the outbox did not take it.
+        """
+        event = parse(event)
+        jobs = make_jobs(route, event)
+        handover = Handover(id=event.id, context=event.context(route.secret_headers), jobs=jobs, replay=True)
+        return self.outbox.accept(handover) if jobs else handover.receipt
+
+    def _handover(self, route: Route, event: Event) -> Handover:
+        context = event.context(route.secret_headers)
+        key: str | None = None
+        try:
+            key = route.key_of(event) if route.key_of else None
+            jobs = make_jobs(route, event)
+            letter = None
+        except Refusal:
+            raise
+        except Exception as error:
+            jobs, letter = (), _failure(route, event, error)
+        return Handover(
+            id=event.id,
+            context=context,
+            jobs=jobs,
+            dead_letter=letter,
+            dedupe=None if key is None else f"{_identity(route)}\0{key}",
+            dedupe_window=route.window,
+        )
+
+    def _hand_over(self, handover: Handover) -> Receipt:
+        try:
+            return self.outbox.accept(handover)
+        except OutboxError as error:
+            log.error("event %s was refused: %s", handover.id, error)
+            raise Unavailable("The event cannot be kept now; send it again.") from error
+
+
+def verify(route: Route, event: Event) -> None:
+    """Ask the route's verifier.
+
+    Raises:
+        Unverified: it says anything but `True`.
+    """
+    if route.verify is None:
+        return
+    if not callable(route.verify) or route.verify(event) is not True:
+        raise Unverified("The sender is not verified.")
+
+
+def parse(event: Event) -> Event:
+    """Give the event with its data read from its body.
+
+    Raises:
+        Malformed, UnsupportedBody: the body cannot be read.
+    """
+    headers = event.headers
+    data = read_data(
+        event.body,
+        method=event.method,
+        content_type=headers.get("content-type", ""),
+        content_encoding=headers.get("content-encoding", ""),
+        query=dict(event.query),
+    )
+    return replace(event, data=data)
+
+
+def make_jobs(route: Route, event: Event) -> tuple[Job, ...]:
+    """Run the route's transform and give the event's jobs; none if it is dropped.
+
+    Raises:
+        Exception: whatever the user's functions raise, and what is wrong with what they give.
+    """
+    items = apply(route.transform, event)
+    if not items:
+        return ()
+    function = route.job_of if isinstance(route.job_of, str) else route.job_of(event)
+    queue = route.queue_of if isinstance(route.queue_of, str) else route.queue_of(event)
+    return tuple(Job(function=function, queue=queue, data=item, options=route.options) for item in items)
+
+
+def answer(route: Route, event: Event, receipt: Receipt) -> Reply:
+    """Give the route's answer for an accepted event; a repeated one is answered as the first was."""
+    if isinstance(route.answer, Reply):
+        return route.answer
+    if route.answer is not None:
+        reply = _chosen(route.answer, replace(event, id=receipt.id))
+        if reply is not None:
+            return reply
+    return Reply(202, body={"id": receipt.id, "jobs": receipt.jobs})
+
+
+def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
+    # The event is in the outbox: a failing answer must not make its sender send it again.
+    try:
+        reply: Any = choose(event)
+    except Exception:
+        log.exception("the reply function of %s failed; event %s was accepted", event.route, event.id)
+        return None
+    if isinstance(reply, Reply):
+        return reply
+    log.error("the reply function of %s gave %s instead of a Reply", event.route, type(reply).__name__)
+    return None
+
+
+def _failure(route: Route, event: Event, error: Exception) -> DeadLetter:
+    """Turn a failure of the user's code into a dead letter, or refuse where the route says so."""
+    log.error("the transform of %s failed on event %s: %s", route.rule, event.id, type(error).__name__)
+    if route.on_error == "refuse":
+        raise Failed("The event could not be processed.") from error
+    queue = route.queue if isinstance(route.queue, str) else "default"
+    return DeadLetter(
+        function=REPLAY,
+        queue=queue_name(queue),
+        data={
+            "v": FORMAT,
+            "module": getattr(route.transform, "__module__", ""),
+            "event": event.to_dict(route.secret_headers),
+        },
+        traceback="".join(traceback.format_exception(error)),
+        ttl=route.options.failure_ttl,
+    )
+
+
+def _identity(route: Route) -> str:
+    """What a duplicate key belongs to: two programs on one Redis may have a rule in common, not a rule and a job."""
+    job = route.job_of if isinstance(route.job_of, str) else "*"
+    queue = route.queue_of if isinstance(route.queue_of, str) else "*"
+    return f"{route.rule}\0{job}\0{queue}"

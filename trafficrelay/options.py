@@ -1,0 +1,200 @@
+"""Reading what a route's options say: names, durations, retries, duplicate keys. Each refuses with a sentence."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+from .errors import DeclarationError
+from .event import Event
+
+Duration: TypeAlias = int | float | str | timedelta
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DOTTED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class PerEvent:
+    """Marks a function that chooses a route's job, queue or secret for each event. Made by `per_event`."""
+
+    choose: Callable[[Event], Any]
+
+    def __call__(self, event: Event) -> Any:
+        """Choose for this event."""
+        return self.choose(event)
+
+
+def per_event(choose: Callable[[Event], Any]) -> PerEvent:
+    """Say that a function chooses for each event: `job=per_event(pick_job)`.
+
+    For `job=` a named function is the job itself; a lambda, which no worker could import, chooses without this mark.
+    """
+    return PerEvent(choose)
+
+
+def seconds(value: Duration, option: str, *, least: int) -> int:
+    """Read a number of seconds: `90`, `"90s"`, `"15m"`, `"24h"`, `"7d"` or a timedelta, rounded down.
+
+    Raises:
+        DeclarationError: it is none of these, or less than `least`.
+    """
+    number: float | None = None
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})([smhd]?)", value)):
+        number = int(match[1]) * _UNITS[match[2] or "s"]
+    if number is None or not least <= number <= 10**10:
+        raise DeclarationError(
+            f'{option} is a time of at least {least} seconds, such as 90, "15m" or "7d", not {value!r}.', option=option
+        )
+    return int(number)
+
+
+def job_name(job: Any) -> str:
+    """Give the dotted name by which a worker imports a job: of a string itself, of a function its module and name.
+
+    Raises:
+        DeclarationError: it is neither, or a function that a worker cannot import.
+    """
+    if isinstance(job, str):
+        if not _DOTTED.fullmatch(job):
+            raise DeclarationError(
+                f'job is the dotted name of a function, such as "shop.jobs.on_push", not {job!r}.', option="job"
+            )
+        return job
+    if not (inspect.isfunction(job) or inspect.isbuiltin(job)):
+        raise DeclarationError(
+            f"job is a function or its dotted name, not {type(job).__name__}; a worker imports it by name.",
+            option="job",
+        )
+    name = f"{job.__module__}.{job.__qualname__}"
+    if job.__module__ == "__main__":
+        raise DeclarationError(
+            f"The job {job.__qualname__} is defined in the program that is run, which no worker can import. "
+            "Move it into a module of its own.",
+            option="job",
+        )
+    if "<" in name:
+        raise DeclarationError(
+            f"The job {name} is defined inside a function, where no worker can import it. Move it to the top of its "
+            "module; or, if it is to choose the job of each event, say job=per_event(...).",
+            option="job",
+        )
+    return name
+
+
+def queue_name(queue: Any) -> str:
+    """Check the name of a queue.
+
+    Raises:
+        DeclarationError: `rq worker NAME` could not be given it, or RQ uses it for itself.
+    """
+    if not isinstance(queue, str) or not _QUEUE.fullmatch(queue) or queue.endswith(":intermediate"):
+        raise DeclarationError(
+            f"queue is a name of letters, digits and . _ - : (it is given to `rq worker`), not {queue!r}.",
+            option="queue",
+        )
+    return queue
+
+
+def chooser(option: Any, check: Callable[[Any], str], *, any_callable: bool) -> str | Callable[[Event], str]:
+    """Read an option that is a value, or a function of the event that gives one; what it gives is checked too.
+
+    Args:
+        option: what was declared.
+        check: `job_name` or `queue_name`.
+        any_callable: whether every callable chooses; otherwise only lambdas and what `per_event` marks.
+    """
+    marked = isinstance(option, PerEvent) or getattr(option, "__name__", "") == "<lambda>"
+    if marked or (any_callable and callable(option)):
+        return lambda event: check(option(event))
+    return check(option)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often RQ runs a failing job again.
+
+    Attributes:
+        max: how many times beyond the first.
+        intervals: seconds before each; the last one counts for all further ones.
+    """
+
+    max: int
+    intervals: tuple[int, ...]
+
+
+def retries(value: Any) -> Retries | None:
+    """Read `retry=`: a number, the waits before each try (`[10, 60, "15m"]`), or an `rq.Retry`.
+
+    Raises:
+        DeclarationError: it is none of these.
+    """
+    if value is None or value == 0:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return Retries(value, (0,))
+    if isinstance(value, list | tuple) and value:
+        waits = tuple(seconds(wait, "retry", least=0) for wait in value)
+        return Retries(len(waits), waits)
+    # An rq.Retry, known by its shape: importing rq here would cost every host its import.
+    most, intervals = getattr(value, "max", None), getattr(value, "intervals", None)
+    if isinstance(most, int) and isinstance(intervals, Iterable):
+        return Retries(most, tuple(intervals))
+    raise DeclarationError(
+        f"retry is a number of tries, the seconds before each such as [10, 60, 300], or an rq.Retry, not {value!r}.",
+        option="retry",
+    )
+
+
+DedupeKey: TypeAlias = Callable[[Event], str | None]
+
+
+def dedupe_key(option: Any) -> DedupeKey | None:
+    """Read `dedupe=`: `"header:NAME"`, `"data:path.to.field"`, or a function of the event. `None` stays `None`.
+
+    The function given back says by what a repeated event is known, or `None` where this event has no such thing.
+
+    Raises:
+        DeclarationError: it is none of these.
+    """
+    if option is None:
+        return None
+    if callable(option):
+        return lambda event: _text(option(event))
+    kind, _, name = option.partition(":") if isinstance(option, str) else ("", "", "")
+    if kind == "header" and name:
+        return lambda event: event.headers.get(name)
+    if kind == "data" and name and all(name.split(".")):
+        path = tuple(name.split("."))
+        return lambda event: _text(_look_up(event.data, path))
+    raise DeclarationError(
+        f'dedupe is "header:NAME", "data:path.to.field", a function of the event or None, not {option!r}.',
+        option="dedupe",
+    )
+
+
+def _look_up(data: Any, path: tuple[str, ...]) -> Any:
+    for step in path:
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list) and step.isdecimal() and int(step) < len(data):
+            data = data[int(step)]
+        else:
+            return None
+    return data
+
+
+def _text(value: Any) -> str | None:
+    """Turn a key into text. Objects and lists are no keys; the number 1 and the string "1" are different ones."""
+    if value is None or value == "" or isinstance(value, dict | list):
+        return None
+    return value if isinstance(value, str) else f"{type(value).__name__}:{value}"

@@ -1,0 +1,130 @@
+"""What an outbox is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from ..route import JobOptions
+
+EVENT_MARK_TTL: Final = 120
+"""Seconds for which an event's own id is remembered: far longer than writing it can be tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job of an event.
+
+    Attributes:
+        function: the dotted name of what the worker calls.
+        queue: the name of its queue.
+        data: the argument it is called with, JSON-safe.
+        options: what RQ is told of it.
+    """
+
+    function: str
+    queue: str
+    data: Any
+    options: JobOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that could not become jobs, kept where RQ keeps failed jobs.
+
+    Attributes:
+        function: the dotted name of what a worker calls when the letter is requeued.
+        queue: the queue in whose failed registry it lies.
+        data: the argument of that call: the event as it was received.
+        traceback: why it is here.
+        ttl: seconds for which it is kept; -1 for ever, `None` as long as RQ keeps failed jobs.
+    """
+
+    function: str
+    queue: str
+    data: Any
+    traceback: str
+    ttl: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """One event on its way into the outbox: all of it goes in, or nothing.
+
+    Attributes:
+        id: the event's id. The same id never goes in twice while it is remembered (`EVENT_MARK_TTL`).
+        context: what travels in the jobs' meta.
+        jobs: its jobs, in order.
+        dead_letter: the event itself, where it could not become jobs.
+        dedupe: the name under which it is remembered so that a repeated event is known; `None` for not at all.
+        dedupe_window: seconds for which it is.
+        replay: whether this is a dead letter that is run again: under its id stands that it became one.
+    """
+
+    id: str
+    context: Mapping[str, Any]
+    jobs: tuple[Job, ...] = ()
+    dead_letter: DeadLetter | None = None
+    dedupe: str | None = None
+    dedupe_window: int = 0
+    replay: bool = False
+
+    @property
+    def mark(self) -> str:
+        """The name under which the event's id is remembered."""
+        return f"{'replay' if self.replay else 'event'}:{self.id}"
+
+    @property
+    def receipt(self) -> Receipt:
+        """What the sender is told when the handover is taken as a new one."""
+        return Receipt(self.id, len(self.jobs))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an event.
+
+    Attributes:
+        id: its id; of a repeated event the id of the first.
+        count: how many jobs it became.
+        duplicate: whether it was known already, and nothing was written.
+    """
+
+    id: str
+    count: int
+    duplicate: bool = False
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The ids of its jobs."""
+        return tuple(job_id(self.id, number) for number in range(1, self.count + 1))
+
+
+def job_id(event_id: str, number: int) -> str:
+    """Give the id of an event's job: jobs count from 1, and 0 is the event's dead letter."""
+    return f"{event_id}-{number}"
+
+
+class Outbox(Protocol):
+    """Accepts events durably."""
+
+    def accept(self, handover: Handover) -> Receipt:
+        """Take all of the handover, or nothing of it; of a known event give the first receipt.
+
+        Sending the same handover again, after whatever error, is safe.
+
+        Raises:
+            OutboxUnavailable: it cannot be taken now.
+            OutboxCorrupt: a key that it needs holds something else.
+        """
+
+    def check(self) -> None:
+        """Return if events can be taken now.
+
+        Raises:
+            OutboxError: they cannot.
+        """
+
+    def close(self) -> None:
+        """Let go of connections. The outbox may be used again: it connects anew."""

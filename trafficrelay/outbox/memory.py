@@ -1,0 +1,51 @@
+"""The outbox for tests: keeps what it is handed in a list and forgets it with the process."""
+
+from __future__ import annotations
+
+import threading
+
+from .handover import DeadLetter, Handover, Job, Receipt
+
+
+class MemoryOutbox:
+    """Accepts events as the real outbox does, duplicates included, and remembers them for ever.
+
+        relay = Relay(outbox=MemoryOutbox())
+
+    Attributes:
+        handovers: what was accepted, in order.
+    """
+
+    def __init__(self) -> None:
+        self.handovers: list[Handover] = []
+        self._first: dict[str, Receipt] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs that were accepted, in order."""
+        return [job for handover in self.handovers for job in handover.jobs]
+
+    @property
+    def dead_letters(self) -> list[DeadLetter]:
+        """All events that were kept because their transform failed, in order."""
+        return [handover.dead_letter for handover in self.handovers if handover.dead_letter]
+
+    def accept(self, handover: Handover) -> Receipt:
+        """Take the handover, or give the first receipt of an event that is known."""
+        marks = [handover.mark]
+        if handover.dedupe is not None:
+            marks.append(f"dedupe:{handover.dedupe}")
+        with self._lock:
+            for mark in marks:
+                if known := self._first.get(mark):
+                    return Receipt(known.id, known.count, duplicate=True)
+            self.handovers.append(handover)
+            self._first.update(dict.fromkeys(marks, handover.receipt))
+        return handover.receipt
+
+    def check(self) -> None:
+        """Return: memory is always there."""
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""

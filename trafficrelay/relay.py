@@ -1,0 +1,244 @@
+"""The relay: what users declare, tied together."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from .errors import DeadLetterError, DeclarationError
+from .event import Event
+from .intake import Intake
+from .outbox.handover import Outbox, Receipt
+from .route import Route, RouteOptions, declare
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import bottle
+    import redis
+
+    from .app import Rules
+    from .server import Server
+
+URL_VARIABLE: Final = "TRAFFICRELAY_REDIS_URL"
+"""The environment variable with the Redis URL of relays that are declared without one."""
+
+_SCHEMES: Final = ("redis", "rediss", "unix")
+
+_F = TypeVar("_F", bound=Callable[[Event], Any])
+
+
+class Relay:
+    """Takes web traffic in and hands it to RQ workers.
+
+        relay = Relay("redis://localhost:6379/0")
+
+        @relay.route("/github", verify=github(secret=...), job="shop.jobs.on_push", queue="hooks")
+        def push(event):
+            return {"repo": event.data["repository"]["full_name"]}
+
+    Nothing is connected until the first event. Relays share nothing with each other.
+
+    Args:
+        source: a Redis URL (`redis://`, `rediss://`, `unix://`), or a `redis.Redis` whose settings are copied. Left
+            out, `TRAFFICRELAY_REDIS_URL` counts; without that `python -m trafficrelay run` binds the relay, and using
+            it otherwise is an error.
+        serializer: how RQ writes payloads, as `rq.Queue` takes it: `"json"`, or `None` for RQ's default, pickle.
+            Workers need the same.
+        outbox: another outbox in place of Redis, such as `MemoryOutbox()` in tests.
+
+    Raises:
+        DeclarationError: the source is no URL or client that can be used.
+    """
+
+    def __init__(
+        self,
+        source: str | redis.Redis | None = None,
+        *,
+        serializer: Any = None,
+        outbox: Outbox | None = None,
+    ) -> None:
+        if source is not None and outbox is not None:
+            raise DeclarationError("A relay has a Redis URL or an outbox, not both.")
+        self._source = _checked(source if source is not None or outbox else os.environ.get(URL_VARIABLE) or None)
+        self._serializer = serializer
+        self._outbox = outbox
+        self._routes: list[Route] = []
+        self._rules: Rules | None = None
+        self._app: bottle.Bottle | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Relay with {len(self._routes)} routes>"
+
+    # Declaring
+
+    def route(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[_F], _F]:
+        """Declare a route whose transform is the decorated function. `Route` says what the options are.
+
+        Raises:
+            DeclarationError: an option is unknown or wrong, or the rule is taken.
+        """
+
+        def decorate(transform: _F) -> _F:
+            self.add(declare(rule, transform, options))
+            return transform
+
+        return decorate
+
+    def add(self, route: Route) -> Route:
+        """Declare a route that is given as data.
+
+        Raises:
+            DeclarationError: its rule is bad or taken, or the app has been built already.
+        """
+        if not isinstance(route, Route):
+            raise DeclarationError(f"add takes a Route, not {type(route).__name__}.")
+        if self._app is not None:
+            raise DeclarationError(
+                f"The route {route.rule} comes too late: the app is in use, and a host that mounted it would never "
+                "see the route. Declare routes before relay.app is used."
+            )
+        if self._rules is None:
+            # bottle's import is paid by programs that declare routes, not by workers that import this package.
+            from .app import Rules
+
+            self._rules = Rules()
+        self._rules.add(route)
+        self._routes.append(route)
+        return route
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The declared routes, in order."""
+        return tuple(self._routes)
+
+    def find(self, rule: str, method: str) -> Route | None:
+        """Give the route that was declared with this rule and method."""
+        for route in self._routes:
+            if route.rule == rule and method in route.methods:
+                return route
+        return None
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that the routes name, in order. Those that functions choose are not among them."""
+        return tuple(dict.fromkeys(route.queue_of for route in self._routes if isinstance(route.queue_of, str)))
+
+    @property
+    def dynamic_queues(self) -> bool:
+        """Whether a route chooses its queue for each event."""
+        return any(not isinstance(route.queue_of, str) for route in self._routes)
+
+    # Binding to Redis
+
+    @property
+    def bound(self) -> bool:
+        """Whether the relay knows where its events go."""
+        return self._outbox is not None or self._source is not None
+
+    @property
+    def redis_url(self) -> str | None:
+        """The Redis URL that the relay was declared with or bound to; `None` if it has none."""
+        return self._source if isinstance(self._source, str) else None
+
+    def bind(self, source: str | redis.Redis) -> None:
+        """Say where events go, in place of what was declared.
+
+        Raises:
+            DeclarationError: the source cannot be used, or the relay is in use already.
+        """
+        with self._lock:
+            if self._app is not None:
+                raise DeclarationError("This relay is in use already; bind it before relay.app is used.")
+            self._source = _checked(source)
+            self._outbox = None
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where events go.
+
+        Raises:
+            DeclarationError: the relay is not bound to a Redis.
+        """
+        if self._outbox is None:
+            if self._source is None:
+                raise DeclarationError(
+                    'This relay has no Redis. Say Relay("redis://localhost:6379/0"), set '
+                    f"{URL_VARIABLE}, or run it with `python -m trafficrelay run`."
+                )
+            # rq and redis take longer to import than all else; a program pays for them when the relay is used.
+            from .outbox.rq import RQOutbox
+
+            self._outbox = RQOutbox(self._source, serializer=self._serializer)
+        return self._outbox
+
+    # Using
+
+    @property
+    def app(self) -> bottle.Bottle:
+        """The WSGI application, a `bottle.Bottle`: mount it, or serve it. Built on first use.
+
+        Raises:
+            DeclarationError: the relay is not bound to a Redis.
+        """
+        with self._lock:
+            if self._app is None:
+                # See `add`; whoever asks for the app uses bottle.
+                from .app import make_app
+
+                self._app = make_app(Intake(self.outbox), self.routes)
+            return self._app
+
+    def serve(self, *, host: str = "127.0.0.1", port: int = 0, threads: int = 8, stop_timeout: float = 10.0) -> Server:
+        """Give a server for the app that runs in a thread of this program; it starts with `with` or `start()`.
+
+            with relay.serve(port=8080) as server:
+                print(server.url)
+
+        Needs `pip install 'trafficrelay[serve]'`.
+
+        Args:
+            host: the address to listen on.
+            port: the port; 0 takes a free one, which `server.url` tells.
+            threads: how many requests are worked on at once.
+            stop_timeout: seconds that `stop()` may take to answer what is in flight.
+
+        Raises:
+            DeclarationError: the relay is not bound to a Redis.
+            ServerError: waitress is not installed.
+        """
+        # waitress is an extra, needed by this method alone.
+        from .server import Server
+
+        largest = max((route.max_body for route in self._routes), default=0)
+        return Server(self.app, host=host, port=port, threads=threads, max_body=largest, stop_timeout=stop_timeout)
+
+    def replay(self, event: Event) -> Receipt:
+        """Run a kept event through today's transform of its route, and hand its jobs over.
+
+        Raises:
+            DeadLetterError: the relay has no such route.
+            Exception: whatever the transform raises.
+        """
+        route = self.find(event.route, event.method)
+        if route is None:
+            raise DeadLetterError(f"This relay has no route {event.method} {event.route}.")
+        return Intake(self.outbox).replay(route, event)
+
+    def close(self) -> None:
+        """Close the connections to Redis. The next event opens new ones."""
+        if self._outbox is not None:
+            self._outbox.close()
+
+
+def _checked(source: Any) -> Any:
+    """Refuse early what can be refused without importing redis; the outbox refuses the rest."""
+    if isinstance(source, str) and urlsplit(source).scheme not in _SCHEMES:
+        raise DeclarationError(
+            'A Redis URL begins with redis://, rediss:// or unix://, such as "redis://localhost:6379/0".'
+        )
+    return source

@@ -1,0 +1,94 @@
+"""What the sender is answered."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from .errors import DeclarationError, Refusal
+
+JSON: Final = "application/json"
+PROBLEM: Final = "application/problem+json"
+
+# Statuses whose answers have no body (RFC 9110, 15.3.5 and 15.4.5).
+_BODILESS: Final = frozenset({204, 304})
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Reply:
+    """An answer: `Reply(204)`, `Reply(200, body={"ok": True})`, `Reply(200, {"Content-Type": "text/plain"}, "thanks")`.
+
+    Attributes:
+        status: the HTTP status.
+        headers: pairs of a name and a value, Content-Type among them where there is a body.
+        body: the bytes that are sent.
+    """
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        body: Any = None,
+    ) -> None:
+        """Make an answer.
+
+        Args:
+            status: the HTTP status, 200 to 599.
+            headers: more headers.
+            body: bytes or a string as they are (`text/plain` unless a header says otherwise), `None` for none,
+                anything else as JSON.
+
+        Raises:
+            DeclarationError: the status is none, cannot have a body, or a header holds a line break.
+        """
+        if not 200 <= status <= 599:
+            raise DeclarationError(f"A reply's status is a number from 200 to 599, not {status!r}.", option="reply")
+        pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
+        if any(mark in text for pair in pairs for text in pair for mark in "\r\n\0"):
+            raise DeclarationError("A reply's header holds a line break.", option="reply")
+        content, kind = _content(body)
+        if content and status in _BODILESS:
+            raise DeclarationError(f"A reply with status {status} has no body.", option="reply")
+        if content and not any(name.lower() == "content-type" for name, _ in pairs):
+            pairs += (("Content-Type", kind),)
+        object.__setattr__(self, "status", status)
+        object.__setattr__(self, "headers", pairs)
+        object.__setattr__(self, "body", content)
+
+    @classmethod
+    def problem(cls, refusal: Refusal) -> Reply:
+        """Turn a refusal into a problem document (RFC 9457). It holds the refusal's words and nothing else."""
+        document = {"type": "about:blank", "title": refusal.title, "status": refusal.status}
+        if refusal.detail:
+            document["detail"] = refusal.detail
+        return cls(refusal.status, {"Content-Type": PROBLEM, **refusal.headers}, document)
+
+
+def _content(body: Any) -> tuple[bytes, str]:
+    if body is None:
+        return b"", ""
+    if isinstance(body, bytes):
+        return body, "application/octet-stream"
+    if isinstance(body, str):
+        return body.encode(), "text/plain; charset=utf-8"
+    return msgspec.json.encode(body), JSON
+
+
+EMPTY: Final = Reply(204)
+"""Nothing but the status: for senders that want no body."""
+
+PIXEL: Final = Reply(
+    200,
+    # Not to be kept by the browser: the next page view is the next event.
+    {"Content-Type": "image/gif", "Cache-Control": "no-store"},
+    base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"),
+)
+"""A transparent GIF of one pixel, for beacons in an `<img>`."""
