@@ -38,6 +38,7 @@ log = logging.getLogger("trafficrelay")
 Converter = Callable[[str], int | float]
 
 _CONVERTERS: Final[Mapping[str, tuple[str, Converter]]] = {"int": (r"-?\d+", int), "float": (r"-?[\d.]+", float)}
+_WILDCARD: Final = re.compile(r"<(?:\\.|[^\\>])*>")
 _NUMBER: Final = re.compile(r"<([a-zA-Z_]\w*):(int|float)>")
 
 
@@ -79,6 +80,11 @@ class Rules:
             DeclarationError: its rule cannot be parsed, or another route has the same rule and method.
         """
         rule, _ = bottle_rule(route.rule)
+        if ":" in _WILDCARD.sub("", rule):
+            raise DeclarationError(
+                f"The rule {route.rule} has a colon outside of <…>, which Bottle takes for an old kind of wildcard. "
+                "Write <name>."
+            )
         router = bottle.Router()
         try:
             router.add(rule, "ANY", route)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import email.message
+import re
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -14,6 +14,7 @@ from .errors import Malformed, UnsupportedBody
 MAX_FIELDS: Final = 1_000
 """How many fields a form or a query may have; parsing more costs more than any real sender needs."""
 
+_CHARSET: Final = re.compile(r"""(?:^|;)\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
 _FORM: Final = "application/x-www-form-urlencoded"
 # Python's codecs that are text encodings but no charsets that a sender could mean; some take quadratic time.
 _NO_CHARSETS: Final = frozenset({"idna", "punycode", "raw_unicode_escape", "unicode_escape"})
@@ -64,10 +65,9 @@ def _media_type(content_type: str) -> tuple[str, str]:
         return "", "utf-8"
     if ";" not in content_type:
         return content_type.strip().lower(), "utf-8"
-    message = email.message.Message()
-    message["Content-Type"] = content_type
-    charset = message.get_param("charset", "utf-8")
-    return content_type.partition(";")[0].strip().lower(), charset if isinstance(charset, str) else charset[2]
+    kind, _, parameters = content_type.partition(";")
+    charset = _CHARSET.search(parameters)
+    return kind.strip().lower(), charset[1].lower() if charset else "utf-8"
 
 
 def _known(charset: str) -> str:
@@ -92,7 +92,7 @@ def _decoded(body: bytes, charset: str) -> str:
 
 def _json(body: bytes, charset: str) -> Any:
     # JSON is UTF-8 (RFC 8259, 8.1), where a byte order mark may be ignored: .NET senders write one.
-    source: bytes | str = body.removeprefix(codecs.BOM_UTF8) if charset.lower() == "utf-8" else _decoded(body, charset)
+    source: bytes | str = body.removeprefix(codecs.BOM_UTF8) if charset == "utf-8" else _decoded(body, charset)
     try:
         return msgspec.json.decode(source)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
