@@ -28,7 +28,7 @@ from .errors import (
     Unavailable,
 )
 from .event import Event, Headers, now
-from .intake import Intake
+from .intake import BUGS, Intake
 from .reply import Reply
 from .route import METHODS, Route
 from .wsgi_input import read_body
@@ -38,19 +38,20 @@ log = logging.getLogger("trafficrelay")
 Converter = Callable[[str], int | float]
 
 _CONVERTERS: Final[Mapping[str, tuple[str, Converter]]] = {"int": (r"-?\d+", int), "float": (r"-?[\d.]+", float)}
-_WILDCARD: Final = re.compile(r"<(?:\\.|[^\\>])*>")
 _NUMBER: Final = re.compile(r"<([a-zA-Z_]\w*):(int|float)>")
 
 
 def make_app(intake: Intake, routes: tuple[Route, ...]) -> bottle.Bottle:
     """Make the application of a relay."""
     app = bottle.Bottle()
+    no_route = _answering(lambda rest: _no_route(app, rest))
+    app.route("/<rest:re:-/.*>", list(METHODS), no_route, catch_all=True)  # before a route for every path
     for route in routes:
         rule, converters = bottle_rule(route.rule)
         app.route(rule, list(route.methods), _endpoint(intake, route, converters), max_body=route.max_body)
     app.route("/-/health", "GET", _answering(lambda: Reply(200, body={"status": "ok"})))
     app.route("/-/ready", "GET", _answering(lambda: _ready(intake)))
-    app.route("/<rest:re:.*>", "ANY", _answering(lambda rest: _no_route(app, rest)))
+    app.route("/<rest:re:.*>", "ANY", no_route, catch_all=True)
     return app
 
 
@@ -80,11 +81,6 @@ class Rules:
             DeclarationError: its rule cannot be parsed, or another route has the same rule and method.
         """
         rule, _ = bottle_rule(route.rule)
-        if ":" in _WILDCARD.sub("", rule):
-            raise DeclarationError(
-                f"The rule {route.rule} has a colon outside of <…>, which Bottle takes for an old kind of wildcard. "
-                "Write <name>."
-            )
         router = bottle.Router()
         try:
             router.add(rule, "ANY", route)
@@ -95,8 +91,6 @@ class Rules:
             ) from error
         except (bottle.RouteError, re.error) as error:
             raise DeclarationError(f"The rule {route.rule} cannot be read: {error}.") from error
-        if "<" in rule and not router.dyna_routes:
-            raise DeclarationError(f"The rule {route.rule} has a wildcard that Bottle cannot read; write <name>.")
         # What is matched, without the wildcards' names: /<a> and /<b> are the same rule.
         pattern = router.dyna_routes["ANY"][0][1] if router.dyna_routes else rule
         for method in route.methods:
@@ -121,6 +115,9 @@ def bottle_rule(rule: str) -> tuple[str, dict[str, Converter]]:
 
 def _endpoint(intake: Intake, route: Route, converters: Mapping[str, Converter]) -> Callable[..., bottle.HTTPResponse]:
     def accept(**params: str) -> Reply:
+        # Bottle hands HEAD requests to routes for GET: an event for each link checker.
+        if bottle.request.method not in route.methods:
+            raise MethodNotAllowed(tuple(sorted(route.methods)))
         return intake.accept(route, _event(bottle.request.environ, route, _converted(params, converters)))
 
     return _answering(accept)
@@ -133,8 +130,8 @@ def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]
         try:
             reply = make(**params)
         except Refusal as refusal:
-            reply = Reply.problem(refusal)
-        except Exception:
+            reply = _problem(refusal)
+        except BUGS:
             log.exception("a request could not be answered")
             reply = Reply.problem(Failed("The request could not be processed."))
         response = bottle.HTTPResponse(reply.body, reply.status)
@@ -143,6 +140,15 @@ def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]
         return response
 
     return respond
+
+
+def _problem(refusal: Refusal) -> Reply:
+    try:
+        return Reply.problem(refusal)
+    except Exception:
+        # Users raise refusals with words and headers of their own, which may not fit into an answer.
+        log.exception("a refusal with status %d could not be put into words", refusal.status)
+        return Reply.problem(Failed("The request could not be processed."))
 
 
 def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | int | float]) -> Event:
@@ -196,7 +202,7 @@ def _no_route(app: bottle.Bottle, rest: str) -> Reply:
             found, _ = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + rest})
         except bottle.HTTPError:
             continue
-        if found.method != "ANY":
+        if not found.config.get("catch_all"):
             allow.append(method)
     if allow:
         raise MethodNotAllowed(tuple(sorted(allow)))

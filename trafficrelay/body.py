@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import encodings
 import re
+from encodings.aliases import aliases
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -14,20 +16,29 @@ from .errors import Malformed, UnsupportedBody
 MAX_FIELDS: Final = 1_000
 """How many fields a form or a query may have; parsing more costs more than any real sender needs."""
 
-_CHARSET: Final = re.compile(r"""(?:^|;)\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
 _FORM: Final = "application/x-www-form-urlencoded"
-# Python's codecs that are text encodings but no charsets that a sender could mean; some take quadratic time.
-_NO_CHARSETS: Final = frozenset({"idna", "punycode", "raw_unicode_escape", "unicode_escape"})
 _BODILESS_METHODS: Final = frozenset({"GET", "DELETE"})
+_CHARSET: Final = re.compile(r"""(?:^|;)\s*charset\s*=\s*["']?([^\s;"']+)""", re.IGNORECASE)
+
+# Python's codecs that turn bytes into bytes; a few bytes can grow without bound in them.
+_BYTES_TO_BYTES: Final = frozenset(
+    {"base64_codec", "bz2_codec", "hex_codec", "mbcs", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
+)
+# And those that are no charset which a sender could mean: some take quadratic time, some give surrogates.
+_NO_CHARSETS: Final = frozenset({"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape", "utf_7"})
+_CHARSETS: Final = frozenset({*aliases.values(), "utf_8_sig"}) - _BYTES_TO_BYTES - _NO_CHARSETS
 
 
 def read_query(text: str) -> dict[str, str | list[str]]:
-    """Read a query string; bytes that are no UTF-8 become U+FFFD.
+    """Read a query string as WSGI hands it over; bytes that are no UTF-8 become U+FFFD.
 
     Raises:
         Malformed: it has more than `MAX_FIELDS` fields.
     """
-    return _fields(text, "utf-8") if text else {}
+    if not text:
+        return {}
+    # PEP 3333 hands bytes over as latin-1; most queries are ASCII, and for them nothing changes.
+    return _fields(text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace"), "utf-8")
 
 
 def read_data(
@@ -71,13 +82,13 @@ def _media_type(content_type: str) -> tuple[str, str]:
 
 
 def _known(charset: str) -> str:
-    try:
-        name = codecs.lookup(charset).name
-        # Refuses codecs such as "zlib", which turn bytes into bytes: a few of them can grow without bound.
-        b"".decode(name)
-    except (LookupError, ValueError) as error:
-        raise UnsupportedBody("The body is in a charset that is not known here; send UTF-8.") from error
-    if name in _NO_CHARSETS:
+    """Give the name under which Python knows a charset.
+
+    Names that Python does not know are not even looked up: it would remember each of them for ever.
+    """
+    name = encodings.normalize_encoding(charset).lower()
+    name = aliases.get(name, name)
+    if name not in _CHARSETS:
         raise UnsupportedBody("The body is in a charset that is not known here; send UTF-8.")
     return name
 
@@ -85,18 +96,22 @@ def _known(charset: str) -> str:
 def _decoded(body: bytes, charset: str) -> str:
     name = _known(charset)
     try:
-        return body.decode("utf-8-sig" if name == "utf-8" else name)
+        return body.decode("utf_8_sig" if name == "utf_8" else name)
     except ValueError as error:
         raise Malformed(f"The body is not in the charset that it names ({name}).") from error
 
 
 def _json(body: bytes, charset: str) -> Any:
     # JSON is UTF-8 (RFC 8259, 8.1), where a byte order mark may be ignored: .NET senders write one.
+    if not body:
+        raise Malformed("The body is empty, and its content type says JSON.")
     source: bytes | str = body.removeprefix(codecs.BOM_UTF8) if charset == "utf-8" else _decoded(body, charset)
     try:
         return msgspec.json.decode(source)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except msgspec.DecodeError as error:
         raise Malformed(f"The body is no JSON: {error}.") from error
+    except UnicodeError as error:
+        raise Malformed("The body is no JSON: it is not in UTF-8.") from error
     except RecursionError as error:
         raise Malformed("The body's JSON is nested too deep.") from error
 

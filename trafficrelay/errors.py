@@ -29,7 +29,7 @@ Every error's text is a sentence that its reader can act on. None holds a secret
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from http.client import responses
 
 
 class RelayError(Exception):
@@ -49,7 +49,7 @@ class DeclarationError(RelayError, ValueError):
 
 
 class Refusal(RelayError):
-    """A request is answered with a problem document instead of being accepted.
+    """A request is answered with a problem document instead of being accepted. Raised by verifiers and transforms too.
 
     Attributes:
         status: the HTTP status of the answer.
@@ -59,7 +59,7 @@ class Refusal(RelayError):
     """
 
     status: int = 500
-    title: ClassVar[str] = "Internal Server Error"
+    title: str = "Internal Server Error"
 
     def __init__(self, detail: str = "", *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail or self.title)
@@ -152,16 +152,20 @@ class Rejected(Refusal):
 
     Attributes:
         status: a 4xx or 5xx status; 422 unless given.
+        title: the status in HTTP's words.
         detail: a sentence for the sender.
     """
 
-    title = "Rejected"
-
     def __init__(self, status: int = 422, detail: str = "", *, headers: Mapping[str, str] | None = None) -> None:
-        if not 400 <= status <= 599:
-            raise ValueError(f"Rejected takes a status from 400 to 599, not {status!r}; to drop an event return DROP")
-        super().__init__(detail, headers=headers)
+        if not isinstance(status, int) or not 400 <= status <= 599:
+            raise ValueError(
+                f"Rejected takes a status from 400 to 599 and then a sentence, not {status!r}; "
+                "to drop an event return DROP"
+            )
         self.status = status
+        # RFC 9457, 4.2.1: a problem of no type of its own has the status' own words.
+        self.title = responses.get(status, "Rejected")
+        super().__init__(detail, headers=headers)
 
 
 class Failed(Refusal):

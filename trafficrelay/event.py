@@ -142,7 +142,7 @@ class Event:
                 remote_addr=stored["remote_addr"],
                 body=base64.b64decode(stored["body"], validate=True),
             )
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, binascii.Error) as error:
             raise DeadLetterError("This event was not stored whole and cannot be read.") from error
 
 

@@ -19,6 +19,9 @@ from .transform import apply
 
 log = logging.getLogger("trafficrelay")
 
+BUGS: Final = (Exception, SystemExit)
+"""What is caught around the user's code. A `sys.exit()` deep in a library must not end the host."""
+
 REPLAY: Final = "trafficrelay.dead_letter.replay"
 """The dotted name of the job that runs a dead letter again; a name, because only workers import what is behind it."""
 
@@ -70,7 +73,7 @@ class Intake:
             letter = None
         except Refusal:
             raise
-        except Exception as error:
+        except BUGS as error:
             jobs, letter = (), _failure(route, event, error)
         return Handover(
             id=event.id,
@@ -147,7 +150,7 @@ def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
     # The event is in the outbox: a failing answer must not make its sender send it again.
     try:
         reply: Any = choose(event)
-    except Exception:
+    except BUGS:
         log.exception("the reply function of %s failed; event %s was accepted", event.route, event.id)
         return None
     if isinstance(reply, Reply):
@@ -156,7 +159,7 @@ def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
     return None
 
 
-def _failure(route: Route, event: Event, error: Exception) -> DeadLetter:
+def _failure(route: Route, event: Event, error: BaseException) -> DeadLetter:
     """Turn a failure of the user's code into a dead letter, or refuse where the route says so."""
     log.error("the transform of %s failed on event %s: %s", route.rule, event.id, type(error).__name__)
     if route.on_error == "refuse":
@@ -170,7 +173,8 @@ def _failure(route: Route, event: Event, error: Exception) -> DeadLetter:
             "module": getattr(route.transform, "__module__", ""),
             "event": event.to_dict(route.secret_headers),
         },
-        traceback="".join(traceback.format_exception(error)),
+        # An exception's text can hold surrogates, which nothing that writes UTF-8 takes.
+        traceback="".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode(),
         ttl=route.options.failure_ttl,
     )
 

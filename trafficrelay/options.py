@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable
@@ -34,8 +35,30 @@ def per_event(choose: Callable[[Event], Any]) -> PerEvent:
     """Say that a function chooses for each event: `job=per_event(pick_job)`.
 
     For `job=` a named function is the job itself; a lambda, which no worker could import, chooses without this mark.
+
+    Raises:
+        DeclarationError: it is no plain function.
     """
+    check_plain("per_event", choose)
     return PerEvent(choose)
+
+
+def check_plain(option: str, function: Any) -> None:
+    """Check that something can be called in a request and gives its answer at once.
+
+    Raises:
+        DeclarationError: it cannot be called, or it is async.
+    """
+    if not callable(function):
+        raise DeclarationError(f"{option} takes a function of the event, not {function!r}.", option=option)
+    called = function.func if isinstance(function, functools.partial) else function
+    for candidate in (called, getattr(called, "__call__", None)):  # noqa: B004 - the method itself is looked at
+        if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
+            raise DeclarationError(
+                f"{option} is an async function. It runs in the request: make it a plain function and let the job do "
+                "what has to be waited for.",
+                option=option,
+            )
 
 
 def seconds(value: Duration, option: str, *, least: int) -> int:
@@ -53,7 +76,7 @@ def seconds(value: Duration, option: str, *, least: int) -> int:
         number = int(match[1]) * _UNITS[match[2] or "s"]
     if number is None or not least <= number <= 10**10:
         raise DeclarationError(
-            f'{option} is a time of at least {least} seconds, such as 90, "15m" or "7d", not {value!r}.', option=option
+            f'{option} is a time of {least} s or more, such as 90, "15m" or "7d", not {value!r}.', option=option
         )
     return int(number)
 
@@ -65,12 +88,14 @@ def job_name(job: Any) -> str:
         DeclarationError: it is neither, or a function that a worker cannot import.
     """
     if isinstance(job, str):
-        if not _DOTTED.fullmatch(job):
+        if not _DOTTED.fullmatch(job) or job.startswith("__main__."):
             raise DeclarationError(
-                f'job is the dotted name of a function, such as "shop.jobs.on_push", not {job!r}.', option="job"
+                f'job is the dotted name of a function, such as "shop.jobs.on_push", not {job!r}, which no worker can '
+                "import.",
+                option="job",
             )
         return job
-    if not (inspect.isfunction(job) or inspect.isbuiltin(job)):
+    if not (inspect.isfunction(job) or (inspect.isbuiltin(job) and inspect.ismodule(job.__self__))):
         raise DeclarationError(
             f"job is a function or its dotted name, not {type(job).__name__}; a worker imports it by name.",
             option="job",
@@ -115,6 +140,7 @@ def chooser(option: Any, check: Callable[[Any], str], *, any_callable: bool) -> 
     """
     marked = isinstance(option, PerEvent) or getattr(option, "__name__", "") == "<lambda>"
     if marked or (any_callable and callable(option)):
+        check_plain("queue" if check is queue_name else "job", option)
         return lambda event: check(option(event))
     return check(option)
 
@@ -169,10 +195,11 @@ def dedupe_key(option: Any) -> DedupeKey | None:
     if option is None:
         return None
     if callable(option):
+        check_plain("dedupe", option)
         return lambda event: _text(option(event))
     kind, _, name = option.partition(":") if isinstance(option, str) else ("", "", "")
     if kind == "header" and name:
-        return lambda event: event.headers.get(name)
+        return lambda event: _text(event.headers.get(name))
     if kind == "data" and name and all(name.split(".")):
         path = tuple(name.split("."))
         return lambda event: _text(_look_up(event.data, path))
@@ -197,4 +224,6 @@ def _text(value: Any) -> str | None:
     """Turn a key into text. Objects and lists are no keys; the number 1 and the string "1" are different ones."""
     if value is None or value == "" or isinstance(value, dict | list):
         return None
-    return value if isinstance(value, str) else f"{type(value).__name__}:{value}"
+    if isinstance(value, str):
+        return value if value[0] != "\0" else f"\0str:{value}"
+    return f"\0{type(value).__name__}:{value}"

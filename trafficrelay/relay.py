@@ -6,13 +6,12 @@ import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 from .errors import DeadLetterError, DeclarationError
 from .event import Event
 from .intake import Intake
 from .outbox.handover import Outbox, Receipt
-from .route import Route, RouteOptions, declare
+from .route import Route, RouteOptions, check_names, check_rule
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 URL_VARIABLE: Final = "TRAFFICRELAY_REDIS_URL"
 """The environment variable with the Redis URL of relays that are declared without one."""
 
-_SCHEMES: Final = ("redis", "rediss", "unix")
+_SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 _F = TypeVar("_F", bound=Callable[[Event], Any])
 
@@ -63,7 +62,14 @@ class Relay:
     ) -> None:
         if source is not None and outbox is not None:
             raise DeclarationError("A relay has a Redis URL or an outbox, not both.")
-        self._source = _checked(source if source is not None or outbox else os.environ.get(URL_VARIABLE) or None)
+        if outbox is not None and (isinstance(outbox, type) or not hasattr(outbox, "accept")):
+            raise DeclarationError("outbox is an object such as MemoryOutbox().")
+        self._source = _checked(source)
+        if source is None and outbox is None and (url := os.environ.get(URL_VARIABLE)):
+            try:
+                self._source = _checked(url)
+            except DeclarationError as error:
+                raise DeclarationError(f"{URL_VARIABLE} is no Redis URL. {error}") from None
         self._serializer = serializer
         self._outbox = outbox
         self._routes: list[Route] = []
@@ -82,9 +88,12 @@ class Relay:
         Raises:
             DeclarationError: an option is unknown or wrong, or the rule is taken.
         """
+        # Now, and not when the decorator is called: `@relay.route` without parentheses would declare nothing.
+        check_rule(rule)
+        check_names(options)
 
         def decorate(transform: _F) -> _F:
-            self.add(declare(rule, transform, options))
+            self.add(Route(rule, transform=transform, **options))
             return transform
 
         return decorate
@@ -237,8 +246,11 @@ class Relay:
 
 def _checked(source: Any) -> Any:
     """Refuse early what can be refused without importing redis; the outbox refuses the rest."""
-    if isinstance(source, str) and urlsplit(source).scheme not in _SCHEMES:
+    if source is None or (isinstance(source, str) and source.startswith(_SCHEMES)):
+        return source
+    if isinstance(source, str) or not hasattr(source, "connection_pool"):
         raise DeclarationError(
-            'A Redis URL begins with redis://, rediss:// or unix://, such as "redis://localhost:6379/0".'
+            "A relay takes a Redis URL, which begins with redis://, rediss:// or unix:// such as "
+            '"redis://localhost:6379/0", or a redis.Redis (RQ does not run on a cluster).'
         )
     return source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,13 @@ PROBLEM: Final = "application/problem+json"
 
 # Statuses whose answers have no body (RFC 9110, 15.3.5 and 15.4.5).
 _BODILESS: Final = frozenset({204, 304})
+
+# RFC 9110, 5.6.2 and 5.5: the characters of a header's name and value; WSGI wants values in latin-1.
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+# What the server says of a connection and of a body's length; PEP 3333 forbids the former to applications.
+_SERVERS_OWN: Final = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade", "te"})
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -47,13 +55,11 @@ class Reply:
                 anything else as JSON.
 
         Raises:
-            DeclarationError: the status is none, cannot have a body, or a header holds a line break.
+            DeclarationError: it could not be sent: its status, a header or its body is none.
         """
-        if not 200 <= status <= 599:
+        if not isinstance(status, int) or not 200 <= status <= 599:
             raise DeclarationError(f"A reply's status is a number from 200 to 599, not {status!r}.", option="reply")
-        pairs = tuple(headers.items()) if isinstance(headers, Mapping) else tuple(headers)
-        if any(mark in text for pair in pairs for text in pair for mark in "\r\n\0"):
-            raise DeclarationError("A reply's header holds a line break.", option="reply")
+        pairs = _pairs(headers)
         content, kind = _content(body)
         if content and status in _BODILESS:
             raise DeclarationError(f"A reply with status {status} has no body.", option="reply")
@@ -72,14 +78,30 @@ class Reply:
         return cls(refusal.status, {"Content-Type": PROBLEM, **refusal.headers}, document)
 
 
+def _pairs(headers: Any) -> tuple[tuple[str, str], ...]:
+    try:
+        pairs = tuple((name, value) for name, value in (headers.items() if isinstance(headers, Mapping) else headers))
+    except (TypeError, ValueError):
+        raise DeclarationError("A reply's headers are a dict or pairs of a name and a value.", option="reply") from None
+    for name, value in pairs:
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name) or name.lower() in _SERVERS_OWN:
+            raise DeclarationError(f"A reply cannot set a header {name!r}.", option="reply")
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise DeclarationError(f"The reply's header {name} has a value that cannot be sent.", option="reply")
+    return pairs
+
+
 def _content(body: Any) -> tuple[bytes, str]:
     if body is None:
         return b"", ""
     if isinstance(body, bytes):
         return body, "application/octet-stream"
-    if isinstance(body, str):
-        return body.encode(), "text/plain; charset=utf-8"
-    return msgspec.json.encode(body), JSON
+    try:
+        if isinstance(body, str):
+            return body.encode(), "text/plain; charset=utf-8"
+        return msgspec.json.encode(body), JSON
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DeclarationError(f"A reply's body cannot be sent: {error}.", option="reply") from error
 
 
 EMPTY: Final = Reply(204)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Self, TypedDict
 
 from .errors import DeclarationError
 from .event import Event
@@ -14,6 +15,7 @@ from .options import (
     DedupeKey,
     Duration,
     Retries,
+    check_plain,
     chooser,
     dedupe_key,
     job_name,
@@ -23,6 +25,7 @@ from .options import (
 )
 from .reply import EMPTY, PIXEL, Reply
 from .transform import Transform, keep_data
+from .verify import schemes
 from .verify.schemes import Verifier
 
 MAX_BODY: Final = 1024 * 1024
@@ -31,6 +34,10 @@ MAX_BODY: Final = 1024 * 1024
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 _READY_REPLIES: Final = {"empty": EMPTY, "pixel": PIXEL}
+
+
+# Bottle's wildcards, named: <name>, <name:filter>, <name:filter:config>.
+_WILDCARD: Final = re.compile(r"<[a-zA-Z_][a-zA-Z_0-9]*(?::[a-zA-Z_]+(?::(?:\\.|[^\\>])+)?)?>")
 
 
 class _Unsaid:
@@ -121,9 +128,14 @@ class Route:
     answer: Reply | Callable[[Event], Reply] | None = field(init=False, repr=False, compare=False)
     secret_headers: frozenset[str] = field(init=False, repr=False, compare=False)
 
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        """Refuse unknown options with a sentence, where Python's own error would only name them."""
+        check_names(options)
+        return object.__new__(cls)
+
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the dataclass is frozen; this is where it is made
-        set_(self, "rule", _rule(self.rule))
+        set_(self, "rule", check_rule(self.rule))
         set_(self, "methods", _methods(self.methods))
         _check_verify(self.rule, self.verify)
         _check_transform(self.transform)
@@ -174,28 +186,46 @@ class RouteOptions(TypedDict, total=False):
     on_error: str
 
 
-def declare(rule: str, transform: Transform, options: RouteOptions) -> Route:
-    """Make a route of a rule, a transform and options.
+def check_names(options: Iterable[str]) -> None:
+    """Check the names of a route's options.
 
     Raises:
-        DeclarationError: an option is unknown or says what it cannot say.
+        DeclarationError: one is unknown.
     """
-    known = sorted(entry.name for entry in fields(Route) if entry.init and entry.name not in ("rule", "transform"))
+    known = sorted(entry.name for entry in fields(Route) if entry.init)
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
             raise DeclarationError(f"A route has no option {name}. {hint}", option=name)
-    return Route(rule, transform=transform, **options)
 
 
-def _rule(rule: Any) -> str:
+def check_rule(rule: Any) -> str:
+    """Check how a rule is written; Bottle's router checks the rest when the route is added to a relay.
+
+    Raises:
+        DeclarationError: it is no path, or holds what Bottle would read in another way than its author.
+    """
     if not isinstance(rule, str) or not rule.startswith("/"):
         raise DeclarationError(f'A rule is a path that begins with a slash, such as "/github", not {rule!r}.')
     if rule == "/-" or rule.startswith("/-/"):
         raise DeclarationError(f"The rule {rule} is taken: what is under /-/ belongs to the relay.")
-    if any(mark in rule for mark in "?# \t\r\n"):
-        raise DeclarationError(f"The rule {rule!r} holds a character that no path has; queries are not part of it.")
+    literal = _WILDCARD.sub("", rule)
+    if any(mark in literal for mark in "<>"):
+        raise DeclarationError(
+            f"The rule {rule} has a wildcard that cannot be read. Write <name> or <name:filter>, the name of ASCII "
+            "letters, digits and _."
+        )
+    if any(mark in literal for mark in "?# \t\r\n%"):
+        raise DeclarationError(
+            f"The rule {rule!r} holds a character that no path has. A rule is written as people read it, without %20 "
+            "and the like, and without a query."
+        )
+    if any(mark in literal for mark in ":\\"):
+        raise DeclarationError(
+            f"The rule {rule} has a colon or a backslash outside of <…>, where Bottle reads an old kind of wildcard. "
+            "Write <name>."
+        )
     return rule
 
 
@@ -218,20 +248,29 @@ def _check_verify(rule: str, verify: Any) -> None:
             "a route that is open to everybody says verify=None.",
             option="verify",
         )
-    if verify is not None and not callable(verify):
+    if verify is None:
+        return
+    if not callable(verify):
         raise DeclarationError(
             f"verify is a verifier such as github(secret=…), or None, not {type(verify).__name__}.", option="verify"
         )
+    ours = inspect.isfunction(verify) and verify.__module__.startswith(f"{schemes.__package__}.")
+    if ours or inspect.isclass(verify):
+        raise DeclarationError(
+            f"verify={verify.__name__} only makes a verifier: call it, such as verify={verify.__name__}(secret…).",
+            option="verify",
+        )
+    check_plain("verify", verify)
 
 
 def _check_transform(transform: Any) -> None:
-    if not callable(transform):
-        raise DeclarationError(f"A transform is a function of the event, not {type(transform).__name__}.")
-    if inspect.iscoroutinefunction(transform) or inspect.isasyncgenfunction(transform):
-        raise DeclarationError(
-            f"The transform {transform.__name__} is async. It runs in the request: make it a plain function and let "
-            "the job do what has to be waited for."
-        )
+    check_plain("The transform", transform)
+    try:
+        inspect.signature(transform).bind(None)
+    except TypeError:
+        raise DeclarationError("The transform takes one argument, the event.") from None
+    except ValueError:
+        pass  # some callables of C have no signature to look at
 
 
 def _lifetime(value: Duration | None, option: str, *, least: int) -> int | None:
@@ -248,6 +287,7 @@ def _answer(reply: Any) -> Reply | Callable[[Event], Reply] | None:
     if isinstance(reply, str) and reply in _READY_REPLIES:
         return _READY_REPLIES[reply]
     if callable(reply):
+        check_plain("reply", reply)
         chosen: Callable[[Event], Reply] = reply
         return chosen
     raise DeclarationError(

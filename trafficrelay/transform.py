@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from types import GeneratorType
 from typing import Any, Final, TypeAlias
@@ -17,6 +18,10 @@ a generator makes one job of each item, `Rejected` (raised) refuses."""
 
 MAX_ITEMS: Final = 1_000
 """How many jobs one event may become: they are written in one atomic step, which holds up Redis for everybody."""
+
+
+MAX_DEPTH: Final = 100
+"""How deep a job's argument may be nested. Python's pickle gives up at some 500, in the middle of the hand-over."""
 
 
 class _Drop:
@@ -44,30 +49,60 @@ def apply(transform: Transform, event: Event) -> list[Any]:
     """Give the arguments of the event's jobs, one a job; none where the event is dropped.
 
     They consist of what JSON can say: dataclasses and msgspec structs become dicts, dates and UUIDs strings, bytes
-    base64, sets lists. So a worker needs no class of the web side to read them.
+    base64, tuples and sets lists. So a worker needs no class of the web side to read them, and gets the same with
+    every serializer.
 
     Raises:
-        TransformError: the transform gave back `None`, something that JSON cannot say, or too many items.
+        TransformError: the transform gave back `None`, something that JSON cannot say, or too much of it.
         Exception: whatever the transform itself raises.
     """
     result = transform(event)
     items: Iterable[Any] = result if isinstance(result, GeneratorType) else (result,)
     data: list[Any] = []
-    for item in items:
-        if item is DROP:
-            continue
-        if len(data) == MAX_ITEMS:
+    for number, item in enumerate(items):
+        if number == MAX_ITEMS:
             raise TransformError(f"The transform gave more than {MAX_ITEMS} items; let a job split the rest.")
-        data.append(_plain(item))
+        if item is None:
+            raise TransformError("The transform gave back None. Return the job's argument, or DROP to drop the event.")
+        if item is not DROP:
+            data.append(_plain(item, MAX_DEPTH))
     return data
 
 
-def _plain(item: Any) -> Any:
-    if item is None:
-        raise TransformError("The transform gave back None. Return the job's argument, or DROP to drop the event.")
+def _plain(value: Any, depth: int) -> Any:
+    """Give a value as what JSON can say. Most values are that already: they are looked at and kept."""
+    kind = type(value)
+    if value is None or kind is str or kind is int or kind is bool:
+        return value
+    if kind is float:
+        if not math.isfinite(value):
+            raise TransformError(f"What the transform gave back cannot be said in JSON: it holds the number {value}.")
+        return value
+    if not depth:
+        raise TransformError(f"What the transform gave back is nested deeper than {MAX_DEPTH} levels.")
+    if kind is dict:
+        return {key if type(key) is str else _key(key): _plain(item, depth - 1) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_plain(item, depth - 1) for item in value]
+    return _plain(_built_in(value), depth - 1)
+
+
+def _key(key: Any) -> str:
+    (text,) = _built_in({key: None})
+    return str(text)
+
+
+def _built_in(value: Any) -> Any:
     try:
-        return msgspec.to_builtins(item, str_keys=True)
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain_text)
     except (TypeError, ValueError, OverflowError) as error:
         raise TransformError(f"What the transform gave back cannot be said in JSON: {error}") from error
     except RecursionError as error:
-        raise TransformError("What the transform gave back is nested too deep.") from error
+        raise TransformError(f"What the transform gave back is nested deeper than {MAX_DEPTH} levels.") from error
+
+
+def _plain_text(value: Any) -> str:
+    # Templates' safe strings and the like: subclasses of str, which msgspec leaves to its caller.
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"objects of type {type(value).__name__} are not supported")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -16,8 +15,6 @@ CONNECT_TIMEOUT: Final = 1.0
 
 TIMEOUT: Final = 2.0
 """Seconds that Redis may take to answer."""
-
-SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 def connect(source: str | redis.Redis) -> redis.Redis:
@@ -38,8 +35,12 @@ def connect(source: str | redis.Redis) -> redis.Redis:
     if isinstance(source, str):
         try:
             pool = redis.ConnectionPool.from_url(source, **ours)
-        except ValueError as error:
-            raise DeclarationError(f"The Redis URL {masked(source)} cannot be read: {error}.") from error
+        except ValueError:
+            # Neither the URL nor what redis-py says of it: both hold the password, or a piece of it.
+            raise DeclarationError(
+                "The Redis URL cannot be read. It looks like redis://:password@host:6379/0, where / # ? and @ in the "
+                "password are written as %2F %23 %3F and %40."
+            ) from None
     else:
         pool = _copied_pool(source, ours)
     if pool.connection_kwargs.get("decode_responses"):
@@ -70,9 +71,11 @@ def _copied_pool(client: Any, ours: dict[str, Any]) -> redis.ConnectionPool:
 
 
 def masked(url: str) -> str:
-    """Give a Redis URL as it may be shown: the password as `***`, without the query."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return urlunsplit(parts._replace(query=""))
-    name, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{name.partition(':')[0]}:***@{host}", query=""))
+    """Give a Redis URL as it may be shown: with `***` for name and password, and without the query."""
+    scheme, _, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    if any(mark in credentials for mark in "/?#"):
+        # Not escaped as it should be, so nobody can tell where the password ends.
+        return f"{scheme}://***"
+    place = place.partition("?")[0].partition("#")[0]
+    return f"{scheme}://***@{place}" if at else f"{scheme}://{place}"

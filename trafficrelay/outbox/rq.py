@@ -25,8 +25,9 @@ from rq.job import Job as RQJob
 from rq.job import JobStatus
 from rq.registry import FailedJobRegistry, ScheduledJobRegistry
 from rq.results import Result
+from rq.serializers import resolve_serializer
 
-from ..errors import OutboxCorrupt, OutboxError, OutboxUnavailable
+from ..errors import DeclarationError, OutboxCorrupt, OutboxError, OutboxUnavailable
 from ..event import now
 from ..route import JobOptions
 from .connection import connect
@@ -70,12 +71,17 @@ class RQOutbox:
         serializer: how RQ's payloads are written, as `rq.Queue` takes it; `None` is RQ's default, pickle.
 
     Raises:
-        DeclarationError: the client cannot be used.
+        DeclarationError: the client or the serializer cannot be used.
     """
 
     def __init__(self, source: str | redis.Redis, *, serializer: Any = None) -> None:
         self._redis = connect(source)
-        self._serializer = serializer
+        try:
+            self._serializer = resolve_serializer(serializer)
+        except Exception as error:
+            raise DeclarationError(
+                f'RQ knows no serializer {serializer!r}. Say "json", "pickle", or what rq.Queue takes.'
+            ) from error
         self._script = self._redis.register_script(files(__package__).joinpath("accept.lua").read_text("utf-8"))
         self._template: Callable[[str, str, JobOptions], _Template] = lru_cache(_TEMPLATES)(self._make_template)
 
@@ -129,7 +135,7 @@ class RQOutbox:
         dedupe, window = mark, 0
         if handover.dedupe is not None:
             # Hashed: the sender chooses its length, and it may be personal.
-            dedupe = f"{KEYS}dedupe:{hashlib.sha256(handover.dedupe.encode()).hexdigest()[:40]}"
+            dedupe = f"{KEYS}dedupe:{hashlib.sha256(handover.dedupe.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
             window = handover.dedupe_window
         receipt = handover.receipt
         writes = [

@@ -19,6 +19,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+import inspect
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,12 +43,13 @@ def _as_bytes(values: Any) -> tuple[bytes, ...]:
         return ()
     if isinstance(values, str | bytes):
         values = (values,)
-    if not isinstance(values, Iterable):
-        raise TypeError(f"a secret is a string, bytes or several of these, not {type(values).__name__}")
-    several = tuple(value.encode() if isinstance(value, str) else value for value in values)
-    if not all(isinstance(value, bytes) for value in several):
-        raise TypeError("a secret is a string, bytes or several of these")
-    return several if all(several) else ()
+    # No other iterables: the keys of a dict (a map of tenants, say) would all be good as secrets.
+    if not isinstance(values, list | tuple | set | frozenset):
+        raise TypeError(f"a secret is a string, bytes or a list of these, not {type(values).__name__}")
+    if not all(isinstance(value, str | bytes) for value in values):
+        raise TypeError("a secret is a string, bytes or a list of these")
+    # What os.environ could not decode comes with surrogates; this gives its bytes back.
+    return tuple(value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value for value in values)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,18 +71,17 @@ class Secrets:
         fixed: tuple[bytes, ...] = ()
         if not callable(self.given):
             try:
-                fixed = _as_bytes(self.given)
-            except TypeError as error:
-                raise DeclarationError(f"{self.owner}: {error}.", option="verify") from error
+                fixed = self._keys(self.given)
+            except (TypeError, ValueError) as error:
+                # Without `from`: the cause of a secret that cannot be encoded holds the secret.
+                raise DeclarationError(f"{self.owner}: {error}.", option="verify") from None
             if not fixed:
                 raise DeclarationError(
                     f"{self.owner} got an empty secret. Is the environment variable set that it comes from?",
                     option="verify",
                 )
-            try:
-                fixed = tuple(self.decode(secret) for secret in fixed)
-            except ValueError as error:
-                raise DeclarationError(f"{self.owner}: {error}.", option="verify") from error
+        elif inspect.iscoroutinefunction(self.given):
+            raise DeclarationError(f"{self.owner}: the function that looks secrets up is async.", option="verify")
         object.__setattr__(self, "_fixed", fixed)
 
     def __repr__(self) -> str:
@@ -94,12 +96,17 @@ class Secrets:
         if self._fixed:
             return self._fixed
         try:
-            found = _as_bytes(self.given(event))
+            found = self._keys(self.given(event))
         except LookupError as error:
             raise Unverified("No secret is known for this sender.") from error
         if not found:
             raise Unverified("No secret is known for this sender.")
-        return tuple(self.decode(secret) for secret in found)
+        return found
+
+    def _keys(self, values: Any) -> tuple[bytes, ...]:
+        """Give the keys that are meant; none if one of them is empty, with which anybody could sign."""
+        keys = tuple(self.decode(value) for value in _as_bytes(values))
+        return keys if all(keys) else ()
 
     def first(self) -> bytes:
         """Give the key to sign with: the first one.
@@ -181,9 +188,15 @@ def hmac_signature(
     Raises:
         DeclarationError: the secret is empty, or the digest or encoding is unknown.
     """
-    if not header:
-        raise DeclarationError('hmac_signature needs header="…", the name of the signature\'s header.', option="verify")
-    if digest not in hashlib.algorithms_guaranteed or digest.startswith("shake"):
+    if not isinstance(header, str) or not re.fullmatch(r"[A-Za-z0-9-]+", header):
+        # With an underscore too: servers drop such headers, because in WSGI X_Signature would pose as X-Signature.
+        raise DeclarationError(
+            f'hmac_signature needs the name of the signature\'s header, such as header="X-Signature", not {header!r}.',
+            option="verify",
+        )
+    if not isinstance(prefix, str):
+        raise DeclarationError(f"hmac_signature: prefix is a string, not {prefix!r}.", option="verify")
+    if not isinstance(digest, str) or digest not in hashlib.algorithms_guaranteed or digest.startswith("shake"):
         raise DeclarationError(f"hmac_signature knows no digest {digest!r}; try sha256.", option="verify")
     if encoding not in ("hex", "base64"):
         raise DeclarationError(f"hmac_signature knows no encoding {encoding!r}; try hex or base64.", option="verify")
@@ -208,7 +221,7 @@ class StandardWebhooks:
 
     @staticmethod
     def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> bytes:
-        signed = b".".join((message_id.encode("latin-1"), timestamp.encode("latin-1"), body))
+        signed = b".".join((message_id.encode("latin-1", "replace"), timestamp.encode(), body))
         return base64.b64encode(hmac.digest(key, signed, "sha256"))
 
     def __call__(self, event: Event) -> bool:
@@ -252,7 +265,7 @@ def standard_webhooks(secret: Secret, *, tolerance: int = TOLERANCE) -> Standard
     Raises:
         DeclarationError: the secret is empty or no base64.
     """
-    if tolerance <= 0:
+    if not isinstance(tolerance, int) or tolerance <= 0:
         raise DeclarationError("standard_webhooks: tolerance is a positive number of seconds.", option="verify")
     return StandardWebhooks(Secrets("standard_webhooks", secret, _standard_key), tolerance)
 
@@ -287,7 +300,8 @@ class Bearer:
 
     def sign(self, body: bytes, now: datetime) -> dict[str, str]:
         """Give the header that a sender would send."""
-        return {"Authorization": f"Bearer {self.secrets.first().decode()}"}
+        # latin-1, as headers are read: the token's bytes arrive as they are.
+        return {"Authorization": f"Bearer {self.secrets.first().decode('latin-1')}"}
 
 
 def bearer(token: Secret) -> Bearer:
@@ -335,6 +349,6 @@ def basic(username: str, password: Secret) -> Basic:
     Raises:
         DeclarationError: the name holds a colon, or the password is empty.
     """
-    if not username or ":" in username:
+    if not isinstance(username, str) or not username or ":" in username:
         raise DeclarationError("basic: the name is a string without a colon.", option="verify")
     return Basic(username, Secrets("basic", password))

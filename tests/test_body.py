@@ -1,0 +1,301 @@
+"""From the bytes of a body to data."""
+
+from __future__ import annotations
+
+import codecs
+import encodings
+from typing import Any
+
+import pytest
+
+from trafficrelay.body import MAX_FIELDS, read_data, read_query
+from trafficrelay.errors import Malformed, UnsupportedBody
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+
+def read(body: bytes, content_type: str = JSON, *, method: str = "POST", encoding: str = "", query: Any = None) -> Any:
+    return read_data(
+        body, method=method, content_type=content_type, content_encoding=encoding, query={} if query is None else query
+    )
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b'{"a": [1, 2.5, true, null, "x"]}', {"a": [1, 2.5, True, None, "x"]}),
+        (b" 1 ", 1),
+        (b"null", None),
+        (b'""', ""),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+        (b"18446744073709551616", 2**64),
+        (b"-0", 0),
+        (b"1e308", 1e308),
+        ('"é☃😀"'.encode(), "é☃😀"),
+        (rb'"\ud83d\ude00"', "😀"),
+        (b'"\\u0000"', "\0"),
+        (codecs.BOM_UTF8 + b'{"a": 1}', {"a": 1}),
+    ],
+)
+def test_json_gives_what_it_says(body: bytes, data: Any) -> None:
+    """JSON gives what it says."""
+    assert read(body) == data
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        " application/json ",
+        "application/json; charset=utf-8",
+        'application/json; charset="UTF-8"',
+        "application/json;charset=utf8",
+        "application/json; profile=x",
+        "application/vnd.github+json",
+        "application/cloudevents+json; charset=utf-8",
+        "application/problem+json",
+        "application/json;",
+    ],
+)
+def test_content_type_of_json_is_known_in_every_spelling(content_type: str) -> None:
+    """A content type of JSON is known in every spelling."""
+    assert read(b'{"a": "\xc3\xa9"}', content_type) == {"a": "é"}
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "iso-8859-1", "windows-1252", "utf-16", "utf-32", "utf-8-sig"])
+def test_json_is_read_in_the_charset_that_it_names(charset: str) -> None:
+    """JSON is read in the charset that it names."""
+    body = '{"a": "é"}'.encode(charset)
+
+    assert read(body, f"application/json; charset={charset}") == {"a": "é"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(body, id=str(body[:12]))
+        for body in (
+            b"",
+            b" ",
+            b"{",
+            b"{'a': 1}",
+            b"[1,]",
+            b'{"a": 1,}',
+            b"[1] x",
+            b"NaN",
+            b"[Infinity]",
+            b"-Infinity",
+            b"01",
+            b"1e999",
+            b"nul",
+            b'"\t"',
+            b'"\xff"',
+            b"\xff",
+            rb'"\ud800"',
+            rb'"\ud800x"',
+            rb'"\ud800\u0041"',
+            rb'"\udc00"',
+            b'"\xed\xa0\x80"',
+            b"// comment\n1",
+            b"[" * 100_000,
+            b"[" * 100_000 + b"]" * 100_000,
+            b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+            b"9" * 1_000_000,
+            b"-" + b"9" * 1_000_000,
+            b"a=1",
+            codecs.BOM_UTF16_LE + '"x"'.encode("utf-16-le"),
+        )
+    ],
+)
+def test_what_is_no_json_is_malformed(body: bytes) -> None:
+    """What is no JSON is malformed."""
+    with pytest.raises(Malformed):
+        read(body)
+
+
+def test_error_does_not_repeat_the_body() -> None:
+    """An error does not repeat the body."""
+    with pytest.raises(Malformed) as caught:
+        read(b'{"card": "4111-secret" oops}')
+
+    assert "4111" not in caught.value.detail
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", FORM])
+@pytest.mark.parametrize(
+    ("body", "charset"), [(b"\xff", "utf-8"), (b"\xff", "ascii"), (b"abc", "utf-16"), (b"\x00\xd8", "utf-16-le")]
+)
+def test_body_that_is_not_in_its_charset_is_malformed(body: bytes, charset: str, content_type: str) -> None:
+    """A body that is not in its charset is malformed."""
+    with pytest.raises(Malformed):
+        read(body, f"{content_type}; charset={charset}")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", FORM])
+@pytest.mark.parametrize(
+    "charset",
+    [
+        *("klingon", "zlib", "zlib_codec", "bz2", "hex", "base64", "rot13", "uu", "quopri"),
+        *("punycode", "idna", "unicode_escape", "unicode-escape", "raw_unicode_escape", "undefined"),
+        "utf-7",  # can spell lone surrogates, which nothing behind it can write again
+        *("x\0y", "é", "a" * 10_000, "../utf_8", "utf_8.StreamReader"),
+    ],
+)
+def test_charset_that_no_sender_means_is_not_supported(charset: str, content_type: str) -> None:
+    """A charset that is none, or is no text, is a 415."""
+    with pytest.raises(UnsupportedBody, match="charset"):
+        read(b'"x"', f"{content_type}; charset={charset}")
+
+
+def test_charsets_that_senders_make_up_are_not_remembered() -> None:
+    """Python's registry keeps every unknown name for ever: what a sender chooses must not get there."""
+    before = set(encodings._cache)  # type: ignore[attr-defined]
+
+    for number in range(3):
+        with pytest.raises(UnsupportedBody):
+            read(b"x", f"text/plain; charset=made-up-{number}")
+
+    assert not [name for name in set(encodings._cache) - before if "made" in name]  # type: ignore[attr-defined]
+
+
+# Forms and queries
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b"", {}),
+        (b"a=1", {"a": "1"}),
+        (b"a=1&b=2", {"a": "1", "b": "2"}),
+        (b"a=1&a=2&a=3", {"a": ["1", "2", "3"]}),
+        (b"a=&b", {"a": "", "b": ""}),
+        (b"a=&a=", {"a": ["", ""]}),
+        (b"a=x+y%20z", {"a": "x y z"}),
+        (b"a=%C3%A9", {"a": "é"}),
+        ("a=é".encode(), {"a": "é"}),
+        (b"a=%ff", {"a": "\N{REPLACEMENT CHARACTER}"}),
+        (b"a=1;b=2", {"a": "1;b=2"}),
+        (b"payload=%7B%22a%22%3A1%7D", {"payload": '{"a":1}'}),
+        (b"&&", {}),
+        (b"=x", {"": "x"}),
+    ],
+)
+def test_form_gives_a_dict_with_repeated_keys_as_lists(body: bytes, data: Any) -> None:
+    """A form gives a dict with repeated keys as lists."""
+    assert read(body, FORM) == data
+
+
+@pytest.mark.parametrize("body", [b"a=%E9", b"a=\xe9"])
+def test_form_is_read_in_the_charset_that_it_names(body: bytes) -> None:
+    """A form is read in the charset that it names."""
+    assert read(body, f"{FORM}; charset=latin-1") == {"a": "é"}
+
+
+def test_form_may_have_as_many_fields_as_the_limit() -> None:
+    """A form may have as many fields as the limit."""
+    fields = [f"f{number}=1" for number in range(MAX_FIELDS)]
+
+    assert len(read("&".join(fields).encode(), FORM)) == MAX_FIELDS
+
+
+@pytest.mark.parametrize("separator", ["&", "=1&"])
+def test_too_many_fields_are_malformed(separator: str) -> None:
+    """Too many fields are malformed."""
+    text = separator.join(["a"] * (MAX_FIELDS + 1))
+
+    with pytest.raises(Malformed, match=str(MAX_FIELDS)):
+        read(text.encode(), FORM)
+    with pytest.raises(Malformed, match=str(MAX_FIELDS)):
+        read_query(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("", {}),
+        ("a=1&b=&a=2", {"a": ["1", "2"], "b": ""}),
+        ("a=%C3%A9", {"a": "é"}),
+        ("a=%ff", {"a": "\N{REPLACEMENT CHARACTER}"}),
+        # PEP 3333 hands bytes over as latin-1
+        ("a=\xc3\xa9", {"a": "é"}),
+        ("a=\xff", {"a": "\N{REPLACEMENT CHARACTER}"}),
+    ],
+)
+def test_query_is_read_as_utf_8(text: str, query: Any) -> None:
+    """A query is read as UTF-8."""
+    assert read_query(text) == query
+
+
+# Everything else
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [
+        ("text/plain", "é"),
+        ("text/xml; charset=utf-8", "é"),
+        ("text/plain; charset=latin-1", "Ã©"),
+        ("application/octet-stream", b"\xc3\xa9"),
+        ("application/xml", b"\xc3\xa9"),
+        ("application/jsonlines", b"\xc3\xa9"),
+        ("json", b"\xc3\xa9"),
+        ("", b"\xc3\xa9"),
+        (";", b"\xc3\xa9"),
+    ],
+)
+def test_text_is_decoded_and_the_rest_stays_bytes(content_type: str, data: Any) -> None:
+    """Text is decoded, and bodies of every other type stay bytes."""
+    assert read(b"\xc3\xa9", content_type) == data
+
+
+def test_byte_order_mark_of_text_is_left_out() -> None:
+    """A byte order mark of text is left out."""
+    assert read(codecs.BOM_UTF8 + b"hi", "text/plain") == "hi"
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type", "data"),
+    [
+        ("GET", "", {"q": "1"}),
+        ("GET", JSON, {"q": "1"}),
+        ("DELETE", JSON, {"q": "1"}),
+        ("POST", "", {"q": "1"}),
+        ("PUT", "", {"q": "1"}),
+        ("POST", FORM, {}),
+        ("POST", "text/plain", ""),
+        ("POST", "application/octet-stream", b""),
+    ],
+)
+def test_empty_body_gives_the_query_where_none_was_expected(method: str, content_type: str, data: Any) -> None:
+    """An empty body gives the query where none was expected."""
+    assert read(b"", content_type, method=method, query={"q": "1"}) == data
+
+
+def test_body_of_a_get_is_read() -> None:
+    """A body of a GET is read."""
+    assert read(b'{"a": 1}', method="GET", query={"q": "1"}) == {"a": 1}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "gzip, identity"])
+def test_compressed_body_is_not_supported(encoding: str) -> None:
+    """A compressed body is not supported."""
+    with pytest.raises(UnsupportedBody, match="compressed"):
+        read(b"{}", encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
+def test_identity_is_no_compression(encoding: str) -> None:
+    """The coding identity is no compression."""
+    assert read(b"{}", encoding=encoding) == {}
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data; boundary=x", "Multipart/Mixed"])
+def test_multipart_body_is_not_supported(content_type: str) -> None:
+    """A multipart body is not supported."""
+    with pytest.raises(UnsupportedBody, match="multipart"):
+        read(b"--x--", content_type)
