@@ -16,7 +16,7 @@ def replay(letter: dict[str, Any]) -> list[str]:
     """Run a kept event through today's transform of its route.
 
     Args:
-        letter: what the intake kept: `v`, the `module` that declares the transform, and the `event`.
+        letter: what the intake kept: `v`, the `modules` that may declare the relay, and the `event`.
 
     Returns:
         The ids of the jobs that it became.
@@ -30,22 +30,28 @@ def replay(letter: dict[str, Any]) -> list[str]:
             f"This dead letter has format {letter.get('v')!r}; this trafficrelay reads format {FORMAT}."
         )
     event = Event.from_dict(letter["event"])
-    relay = _find_relay(letter["module"], event)
+    relay = _find_relay(letter["modules"], event)
     job = get_current_job()
     if job is not None and not relay.bound:
         relay.bind(job.connection)
     return list(relay.replay(event).jobs)
 
 
-def _find_relay(module: str, event: Event) -> Relay:
-    try:
-        namespace = vars(importlib.import_module(module))
-    except ImportError as error:
+def _find_relay(modules: list[str], event: Event) -> Relay:
+    missing: ImportError | None = None
+    for module in filter(None, modules):
+        try:
+            namespace = vars(importlib.import_module(module))
+        except ImportError as error:
+            missing = missing or error
+            continue
+        for value in namespace.values():
+            if isinstance(value, Relay) and value.find(event.route, event.method) is not None:
+                return value
+    places = " and ".join(filter(None, modules))
+    if missing is not None:
         raise DeadLetterError(
-            f"The module {module!r}, which declares the route {event.route}, cannot be imported here. Run the worker "
-            "where it can."
-        ) from error
-    for value in namespace.values():
-        if isinstance(value, Relay) and value.find(event.route, event.method) is not None:
-            return value
-    raise DeadLetterError(f"The module {module} has no relay with the route {event.method} {event.route} any more.")
+            f"The relay of the route {event.method} {event.route} is in {places}, which cannot be imported here: "
+            f"{missing}. Run the worker where it can."
+        ) from missing
+    raise DeadLetterError(f"The module {places} has no relay with the route {event.method} {event.route} any more.")

@@ -11,7 +11,6 @@ from typing import Any, Final
 from .body import read_data
 from .errors import Failed, OutboxError, Refusal, Unavailable, Unverified
 from .event import FORMAT, Event
-from .options import queue_name
 from .outbox.handover import DeadLetter, Handover, Job, Outbox, Receipt
 from .reply import Reply
 from .route import Route
@@ -31,10 +30,12 @@ class Intake:
 
     Args:
         outbox: where accepted events go.
+        module: the name of the module that declares the relay; a dead letter finds its way back by it.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, *, module: str = "") -> None:
         self.outbox = outbox
+        self._module = module
 
     def accept(self, route: Route, event: Event) -> Reply:
         """Verify, parse, reshape and hand over one event, and give the answer.
@@ -74,7 +75,7 @@ class Intake:
         except Refusal:
             raise
         except BUGS as error:
-            jobs, letter = (), _failure(route, event, error)
+            jobs, letter = (), self._failure(route, event, error)
         return Handover(
             id=event.id,
             context=context,
@@ -82,6 +83,25 @@ class Intake:
             dead_letter=letter,
             dedupe=None if key is None else f"{_identity(route)}\0{key}",
             dedupe_window=route.window,
+        )
+
+    def _failure(self, route: Route, event: Event, error: BaseException) -> DeadLetter:
+        """Turn a failure of the user's code into a dead letter, or refuse where the route says so."""
+        log.error("the transform of %s failed on event %s: %s", route.rule, event.id, type(error).__name__)
+        if route.on_error == "refuse":
+            raise Failed("The event could not be processed.") from error
+        return DeadLetter(
+            function=REPLAY,
+            queue=route.queue_of if isinstance(route.queue_of, str) else "default",
+            data={
+                "v": FORMAT,
+                # Where the relay was made; or, where a function elsewhere made it, where its transform is.
+                "modules": list(dict.fromkeys((self._module, getattr(route.transform, "__module__", "")))),
+                "event": event.to_dict(route.secret_headers),
+            },
+            # An exception's text can hold surrogates, which nothing that writes UTF-8 takes.
+            traceback="".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode(),
+            ttl=route.options.failure_ttl,
         )
 
     def _hand_over(self, handover: Handover) -> Receipt:
@@ -157,26 +177,6 @@ def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
         return reply
     log.error("the reply function of %s gave %s instead of a Reply", event.route, type(reply).__name__)
     return None
-
-
-def _failure(route: Route, event: Event, error: BaseException) -> DeadLetter:
-    """Turn a failure of the user's code into a dead letter, or refuse where the route says so."""
-    log.error("the transform of %s failed on event %s: %s", route.rule, event.id, type(error).__name__)
-    if route.on_error == "refuse":
-        raise Failed("The event could not be processed.") from error
-    queue = route.queue if isinstance(route.queue, str) else "default"
-    return DeadLetter(
-        function=REPLAY,
-        queue=queue_name(queue),
-        data={
-            "v": FORMAT,
-            "module": getattr(route.transform, "__module__", ""),
-            "event": event.to_dict(route.secret_headers),
-        },
-        # An exception's text can hold surrogates, which nothing that writes UTF-8 takes.
-        traceback="".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode(),
-        ttl=route.options.failure_ttl,
-    )
 
 
 def _identity(route: Route) -> str:

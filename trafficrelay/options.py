@@ -152,10 +152,12 @@ class Retries:
     Attributes:
         max: how many times beyond the first.
         intervals: seconds before each; the last one counts for all further ones.
+        at_front: whether it then goes to the front of its queue.
     """
 
     max: int
     intervals: tuple[int, ...]
+    at_front: bool = False
 
 
 def retries(value: Any) -> Retries | None:
@@ -174,7 +176,7 @@ def retries(value: Any) -> Retries | None:
     # An rq.Retry, known by its shape: importing rq here would cost every host its import.
     most, intervals = getattr(value, "max", None), getattr(value, "intervals", None)
     if isinstance(most, int) and isinstance(intervals, Iterable):
-        return Retries(most, tuple(intervals))
+        return Retries(most, tuple(intervals), bool(getattr(value, "enqueue_at_front", False)))
     raise DeclarationError(
         f"retry is a number of tries, the seconds before each such as [10, 60, 300], or an rq.Retry, not {value!r}.",
         option="retry",

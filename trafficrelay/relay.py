@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -72,6 +73,9 @@ class Relay:
                 raise DeclarationError(f"{URL_VARIABLE} is no Redis URL. {error}") from None
         self._serializer = serializer
         self._outbox = outbox
+        # The caller's module, as namedtuple and logging find it: a dead letter that is run again in a worker has to
+        # find the relay, and knows no more of it than a name.
+        self._module = str(sys._getframe(1).f_globals.get("__name__", ""))
         self._routes: list[Route] = []
         self._rules: Rules | None = None
         self._app: bottle.Bottle | None = None
@@ -199,7 +203,7 @@ class Relay:
                 # See `add`; whoever asks for the app uses bottle.
                 from .app import make_app
 
-                self._app = make_app(Intake(self.outbox), self.routes)
+                self._app = make_app(self._intake(), self.routes)
             return self._app
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 0, threads: int = 8, stop_timeout: float = 10.0) -> Server:
@@ -236,7 +240,10 @@ class Relay:
         route = self.find(event.route, event.method)
         if route is None:
             raise DeadLetterError(f"This relay has no route {event.method} {event.route}.")
-        return Intake(self.outbox).replay(route, event)
+        return self._intake().replay(route, event)
+
+    def _intake(self) -> Intake:
+        return Intake(self.outbox, module=self._module)
 
     def close(self) -> None:
         """Close the connections to Redis. The next event opens new ones."""

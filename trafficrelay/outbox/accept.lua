@@ -83,8 +83,9 @@ for _, job in ipairs(jobs) do
   if job.how == 'Z' then
     failed = write({'ZREM', job.target, job.id}, 'ZADD', job.target, job.score, job.id)
   else
-    local push = job.how == 'L' and 'LPUSH' or 'RPUSH'
-    failed = write({'LREM', job.target, 1, job.id}, push, job.target, job.id)
+    local push, end_ = 'RPUSH', -1
+    if job.how == 'L' then push, end_ = 'LPUSH', 1 end
+    failed = write({'LREM', job.target, end_, job.id}, push, job.target, job.id)
   end
   if failed then return failed end
 end

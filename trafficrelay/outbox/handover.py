@@ -11,6 +11,9 @@ from ..route import JobOptions
 EVENT_MARK_TTL: Final = 120
 """Seconds for which an event's own id is remembered: far longer than writing it can be tried again."""
 
+REPLAY_MARK_TTL: Final = 86_400
+"""Seconds for which it is remembered that a dead letter was run again: a worker that died may try it after hours."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -74,6 +77,11 @@ class Handover:
     def mark(self) -> str:
         """The name under which the event's id is remembered."""
         return f"{'replay' if self.replay else 'event'}:{self.id}"
+
+    @property
+    def mark_ttl(self) -> int:
+        """Seconds for which it is."""
+        return REPLAY_MARK_TTL if self.replay else EVENT_MARK_TTL
 
     @property
     def receipt(self) -> Receipt:

@@ -16,8 +16,15 @@ from importlib.resources import files
 from typing import Any, Final, cast
 
 import redis
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, Retry
 from rq.defaults import DEFAULT_FAILURE_TTL
@@ -31,7 +38,7 @@ from ..errors import DeclarationError, OutboxCorrupt, OutboxError, OutboxUnavail
 from ..event import now
 from ..route import JobOptions
 from .connection import connect
-from .handover import EVENT_MARK_TTL, DeadLetter, Handover, Job, Receipt, job_id
+from .handover import DeadLetter, Handover, Job, Receipt, job_id
 
 KEYS: Final = "trafficrelay:1:"
 """What the names of our own keys begin with; the number is the version of what is in them."""
@@ -39,6 +46,17 @@ KEYS: Final = "trafficrelay:1:"
 TRIES: Final = 2
 """How often a write is sent. The script knows an event that it has taken, so the second try cannot double it; it saves
 the event whose reply was lost, and the one that met a connection which the server had closed."""
+
+# The first that fits counts: some are subclasses of others further down.
+_REASONS: Final = (
+    (AuthenticationError, "refused the event (it does not take the name and password)"),
+    (BusyLoadingError, "refused the event (it is still loading its data)"),
+    (NoPermissionError, "refused the event (its user has no permission for what the script does)"),
+    (OutOfMemoryError, "refused the event (it is out of memory)"),
+    (ReadOnlyError, "refused the event (it is read-only, a replica perhaps)"),
+    (RedisConnectionError, "does not answer"),
+    (RedisTimeoutError, "does not answer in time"),
+)
 
 _WRONG_TYPE: Final = "TRAFFICRELAYTYPE "
 
@@ -110,7 +128,7 @@ class RQOutbox:
         try:
             self._redis.ping()
         except RedisError as error:
-            raise OutboxUnavailable("Redis does not answer.") from error
+            raise _translated(error) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -122,12 +140,10 @@ class RQOutbox:
             try:
                 return cast("tuple[int, bytes]", tuple(self._script(keys, args)))
             except (RedisConnectionError, RedisTimeoutError) as error:
-                if attempt == TRIES:
-                    raise OutboxUnavailable("Redis does not answer.") from error
-            except ResponseError as error:
-                raise _translated(error) from error
+                if attempt == TRIES or isinstance(error, AuthenticationError):
+                    raise _translated(error) from error
             except RedisError as error:
-                raise OutboxUnavailable("Redis did not take the event.") from error
+                raise _translated(error) from error
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _keys_and_args(self, handover: Handover) -> tuple[list[str], list[Any]]:
@@ -145,7 +161,7 @@ class RQOutbox:
         if handover.dead_letter:
             writes.append(self._dead_write(job_id(handover.id, 0), handover.dead_letter, handover.context))
         keys = [mark, dedupe, Queue.redis_queues_keys]
-        args: list[Any] = [f"{receipt.id} {receipt.count}", EVENT_MARK_TTL, window, len(writes)]
+        args: list[Any] = [f"{receipt.id} {receipt.count}", handover.mark_ttl, window, len(writes)]
         for job_keys, job_args in writes:
             keys += job_keys
             args += job_args
@@ -191,7 +207,7 @@ class RQOutbox:
             timeout=options.timeout,
             result_ttl=options.result_ttl,
             failure_ttl=options.failure_ttl,
-            retry=Retry(max=retries.max, interval=list(retries.intervals)) if retries else None,
+            retry=Retry(retries.max, list(retries.intervals), retries.at_front) if retries else None,
             status=JobStatus.SCHEDULED if options.delay else JobStatus.QUEUED,
             # RQ's own description holds the arguments, and its workers log it: payloads do not belong there.
             description=f"{function}(...)",
@@ -222,10 +238,19 @@ def _flat(fields: dict[str, Any]) -> list[Any]:
     return [len(flat), *flat]
 
 
-def _translated(error: ResponseError) -> OutboxError:
+def _translated(error: RedisError) -> OutboxError:
+    """Say what redis-py's error means for the event, which was not taken. Its own words can hold a command's parts."""
     message = str(error)
     if message.startswith(_WRONG_TYPE):
         key, _, rest = message.removeprefix(_WRONG_TYPE).partition(" ")
         return OutboxCorrupt(f"The key {key} {rest}; something else writes to this Redis database.", key=key)
-    # Read-only, out of memory, loading, no permission: Redis says it in its first word, and nothing was written.
-    return OutboxUnavailable(f"Redis refused the event ({message.partition(' ')[0]}).")
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return OutboxUnavailable(f"Redis {reason}.")
+    # redis-py keeps the codes that it knows to itself; of others the first word is the code.
+    code = message.partition(" ")[0]
+    if code.isupper():
+        return OutboxUnavailable(f"Redis refused the event ({code}).")
+    # A script that met a rule of Redis' access control on its way is an error without a code.
+    reason = "its user has no permission for what the script does" if "ACL" in message else type(error).__name__
+    return OutboxUnavailable(f"Redis refused the event ({reason}).")

@@ -1,0 +1,109 @@
+"""What `trafficrelay run` prints when it starts: where the routes are, where jobs go, and a line to try it with."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from ..outbox.connection import masked
+from ..relay import Relay
+from ..route import Route
+
+SAMPLE: Final = b'{"hello": "world"}'
+
+_WILDCARD: Final = re.compile(r"<(\w*)(?::([a-zA-Z_]*)[^>]*)?>")
+_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
+
+
+def banner(relay: Relay, *, host: str, port: int, url: str, data: Path | None, workers: bool) -> str:
+    """Make the text.
+
+    Args:
+        relay: the relay that is served.
+        host: the address it listens on.
+        port: its port.
+        url: the Redis URL that jobs go to.
+        data: where the embedded Valkey keeps its data, `None` with a Redis of the user's own.
+        workers: whether the embedded workers run.
+    """
+    address = base_url(host, port)
+    lines = [f"trafficrelay listens on {address}", ""]
+    lines += [f"  {'/'.join(route.methods):<6} {address}{route.rule}  ->  {_queue(route)}" for route in relay.routes]
+    lines += ["", *_where_jobs_go(relay, url=url, data=data, workers=workers), ""]
+    lines += ["Try it:", f"  {curl_line(relay.routes[0], address)}", "", "Ctrl-C ends it."]
+    return "\n".join(lines)
+
+
+def base_url(host: str, port: int) -> str:
+    """Make the address that a client on this machine uses."""
+    host = _EVERYWHERE.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def curl_line(route: Route, address: str) -> str:
+    """Make a line for the shell that sends a route what it takes; a secret shows as a word to put one's own for."""
+    method = "POST" if "POST" in route.methods else route.methods[0]
+    body = b"" if method in ("GET", "DELETE") else SAMPLE
+    words = ["curl", "-i"]
+    if method not in ("GET", "POST"):
+        words += ["-X", method]
+    if body:
+        words += ["-H", "Content-Type: application/json"]
+    for header in _credentials(route, body):
+        words += ["-H", header]
+    if body:
+        words += ["-d", body.decode()]
+    return shlex.join([*words, address + sample_path(route.rule)])
+
+
+def sample_path(rule: str) -> str:
+    """Fill in a rule's wildcards: `/orders/<id:int>` gives `/orders/1`, any other wildcard `example`."""
+    return _WILDCARD.sub(lambda found: "1" if found[2] in ("int", "float") else "example", rule)
+
+
+def _queue(route: Route) -> str:
+    if isinstance(route.queue_of, str):
+        return f"queue {route.queue_of}"
+    return "a queue chosen for each event"
+
+
+def _where_jobs_go(relay: Relay, *, url: str, data: Path | None, workers: bool) -> list[str]:
+    if data is None:
+        lines = [f"Jobs go to {masked(url)}. Workers run them:"]
+        return lines + [f"  {_worker_line(url, queue)}" for queue in _queues(relay)]
+    lines = [f"Jobs go to a Valkey of this run's own; its data lies in {data}"]
+    if Path(unquote(urlsplit(url).path)).parent != data:
+        lines.append(f"(that path is too long for a socket, which is at {url})")
+    if not workers:
+        return [*lines, "No worker runs. Start some:", *(f"  {_worker_line(url, queue)}" for queue in _queues(relay))]
+    if relay.queues:
+        lines.append(f"A worker runs for each queue: {', '.join(relay.queues)}")
+    if relay.dynamic_queues:
+        lines += ["Queues that are chosen for each event need workers of their own:", f"  {_worker_line(url, 'NAME')}"]
+    return lines
+
+
+def _queues(relay: Relay) -> list[str]:
+    return [*relay.queues, *(["NAME"] if relay.dynamic_queues else [])]
+
+
+def _worker_line(url: str, queue: str) -> str:
+    return shlex.join(["rq", "worker", "--with-scheduler", "--url", masked(url), queue])
+
+
+def _credentials(route: Route, body: bytes) -> list[str]:
+    sign = getattr(route.verify, "sign", None)
+    if sign is None:
+        return []
+    try:
+        headers: dict[str, str] = sign(body, datetime.now(UTC))
+    except Exception:
+        # A secret that is looked up for each event; there is none to look it up for.
+        return []
+    if getattr(route.verify, "reveals_secret", False):
+        return [f"{name}: {value.split(' ')[0]} YOUR-SECRET" for name, value in headers.items()]
+    return [f"{name}: {value}" for name, value in headers.items()]

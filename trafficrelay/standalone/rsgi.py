@@ -1,0 +1,249 @@
+"""From granian's RSGI interface to the relay's WSGI app.
+
+Under WSGI a request whose body stalls holds its thread, so a few slow senders starve all others. Here the body is read
+in the event loop, with a cap and a deadline, and only a request that is there in full gets a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from wsgiref.types import WSGIEnvironment
+
+from ..app import body_limit
+from ..errors import BodyTooLarge, Failed, Malformed, Refusal, RequestTimeout
+from ..reply import Reply
+
+if TYPE_CHECKING:
+    import bottle
+    from granian.rsgi import Scope
+
+logger = logging.getLogger("trafficrelay.standalone")
+
+# These are about one connection, which is granian's business (PEP 3333 forbids them to apps).
+_HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "trailer", "te"})
+_BODILESS: Final = frozenset({204, 304})
+
+
+class Exchange(Protocol):
+    """What granian hands over to read a request's body and to answer it."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """Answer without a body."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer with a body; its length is put into the headers."""
+
+
+class Answer(NamedTuple):
+    """What goes out: a `Reply` of the relay, or what the app answered with all that servers say besides."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class RelayService:
+    """The object that granian calls, once for every request.
+
+    Args:
+        app: the relay's app.
+        threads: how many requests run in the app at the same time.
+        body_timeout: seconds within which a whole body must have arrived; later is a 408.
+        on_stop: called when the server process ends, after the last request.
+    """
+
+    def __init__(
+        self,
+        app: bottle.Bottle,
+        *,
+        threads: int,
+        body_timeout: float,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
+        self._app = app
+        self._threads = threads
+        self._body_timeout = body_timeout
+        self._on_stop = on_stop
+        self._executor: ThreadPoolExecutor | None = None
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make the threads; granian calls this in each server process before the first request."""
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="trafficrelay")
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let go of the threads; granian calls this when every request has been answered."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._on_stop is not None:
+            self._on_stop()
+
+    async def __rsgi__(self, scope: Scope, proto: Any) -> None:
+        """Answer one request. Never raises: what goes wrong is logged and answered with a 500."""
+        if scope.proto != "http":
+            # Websockets are switched off in serve.py; this is for whoever mounts the service elsewhere.
+            proto.close(None)
+            return
+        try:
+            reply = await self._reply(scope, proto)
+        except Refusal as refusal:
+            # The rest of the body may still be on its way, so this connection is of no use for a next request.
+            reply = _closing(_problem(refusal))
+        except Exception:
+            # Neither path nor query: senders put credentials into both.
+            logger.exception("A %s request could not be handled.", scope.method)
+            reply = _closing(_problem(Failed()))
+        _send(proto, scope.method, reply)
+
+    async def _reply(self, scope: Scope, proto: Exchange) -> Answer:
+        environ = make_environ(scope)
+        limit = body_limit(self._app, scope.method, environ["PATH_INFO"])
+        body = await self._read(proto, environ, limit) if limit else b""
+        environ["wsgi.input"] = io.BytesIO(body)
+        if limit and environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+            # The chunks are put together. Any other coding is left for the app to refuse; granian does not undo it.
+            del environ["HTTP_TRANSFER_ENCODING"]
+            environ["CONTENT_LENGTH"] = str(len(body))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, _call, self._app, environ)
+
+    async def _read(self, proto: Exchange, environ: WSGIEnvironment, limit: int) -> bytes:
+        declared = environ.get("CONTENT_LENGTH")
+        if declared is not None and int(declared) > limit:
+            raise BodyTooLarge(limit)
+        try:
+            async with asyncio.timeout(self._body_timeout):
+                return await read_body(proto, limit)
+        except TimeoutError:
+            raise RequestTimeout(f"The body did not arrive within {self._body_timeout:g} seconds.") from None
+
+
+async def read_body(proto: Exchange, limit: int) -> bytes:
+    """Read a request's whole body.
+
+    Raises:
+        BodyTooLarge: there is more than `limit` bytes of it; no more than a chunk beyond the limit was read.
+        Malformed: it broke off before its end.
+    """
+    body = bytearray()
+    ended = False
+    async for chunk in proto:
+        # granian 2.8 ends every body with one empty chunk and gives a read error as an empty chunk too, so whatever
+        # follows the first empty one says that the body broke off. Without this a chunked body that is cut short
+        # looks whole. (A trailer looks the same and is refused with it; HTTP/1 has no other empty chunks.)
+        if ended:
+            raise Malformed("The body broke off before its end.")
+        ended = not chunk
+        body += chunk
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
+    return bytes(body)
+
+
+def make_environ(scope: Scope) -> WSGIEnvironment:
+    """Make the WSGI environ of a request, all but `wsgi.input`.
+
+    What granian does not hand over cannot be in it: a header whose value is not ASCII is missing, bytes of the path
+    that are no UTF-8 are U+FFFD, and `%2F` in the path is a slash (measured with granian 2.8).
+    """
+    server_name, server_port = _split_address(scope.server)
+    remote_addr, remote_port = _split_address(scope.client)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        # granian decoded the path as UTF-8; WSGI wants its bytes, each as one character.
+        "PATH_INFO": scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
+        "SERVER_NAME": server_name,
+        "SERVER_PORT": server_port,
+        "SERVER_PROTOCOL": "HTTP/1.0" if scope.http_version == "1" else f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": remote_addr,
+        "REMOTE_PORT": remote_port,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+    _add_headers(environ, scope.headers.items())
+    if scope.authority:
+        # The request line named the host itself; it outranks the header (RFC 9112, 3.2.2).
+        environ["HTTP_HOST"] = scope.authority
+    return environ
+
+
+def _add_headers(environ: dict[str, Any], headers: Iterable[tuple[str, str]]) -> None:
+    for name, value in headers:
+        # In an environ X_Hub_Signature would pose as X-Hub-Signature; nginx and gunicorn drop such headers too.
+        if "_" in name:
+            continue
+        key = name.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        glue = "; " if key == "HTTP_COOKIE" else ", "
+        environ[key] = f"{environ[key]}{glue}{value}" if key in environ else value
+
+
+def _split_address(address: str) -> tuple[str, str]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), port
+
+
+def _call(app: bottle.Bottle, environ: WSGIEnvironment) -> Answer:
+    """Call the WSGI app and collect its answer. Never raises, because a thread's SystemExit would end the server."""
+    try:
+        return _collect(app, environ)
+    except BaseException:
+        logger.exception("The app failed on a %s request.", environ["REQUEST_METHOD"])
+        return _problem(Failed())
+
+
+def _collect(app: bottle.Bottle, environ: WSGIEnvironment) -> Answer:
+    started: list[tuple[int, list[tuple[str, str]]]] = []
+    written: list[bytes] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], _exc_info: Any = None) -> Callable[[bytes], object]:
+        started.append((int(status.split(" ", 1)[0]), headers))
+        return written.append
+
+    chunks = app(environ, start_response)
+    try:
+        written.extend(chunks)
+    finally:
+        if hasattr(chunks, "close"):
+            chunks.close()
+    status, headers = started[-1]
+    kept = [(name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP]
+    return Answer(status, kept, b"".join(written))
+
+
+def _problem(refusal: Refusal) -> Answer:
+    reply = Reply.problem(refusal)
+    return Answer(reply.status, list(reply.headers), reply.body)
+
+
+def _closing(answer: Answer) -> Answer:
+    return answer._replace(headers=[*answer.headers, ("Connection", "close")])
+
+
+def _send(proto: Exchange, method: str, reply: Answer) -> None:
+    headers = reply.headers
+    try:
+        if reply.status in _BODILESS or method == "HEAD":
+            proto.response_empty(reply.status, headers)
+            return
+        # granian counts the bytes itself.
+        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        proto.response_bytes(reply.status, headers, reply.body)
+    except Exception:
+        # Nobody is left to answer to.
+        logger.debug("An answer could not be sent.", exc_info=True)

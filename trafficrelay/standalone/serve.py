@@ -1,0 +1,169 @@
+"""The standalone server: granian's processes, each with the relay in it."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, Final
+
+from ..errors import ServerError
+
+# What a restart waits for a predecessor that was killed: its processes see it within POLL and close the port then.
+PORT_PATIENCE: Final = 3.0
+POLL: Final = 0.5
+
+# granian logs to stdout, where only what the user asked for belongs.
+_LOG_HANDLERS: Final = {
+    name: {"class": "logging.StreamHandler", "formatter": formatter, "stream": "ext://sys.stderr"}
+    for name, formatter in (("console", "generic"), ("access", "access"))
+}
+
+
+def serve(
+    target: str,
+    *,
+    url: str,
+    host: str,
+    port: int,
+    processes: int,
+    threads: int,
+    body_timeout: float,
+    stop_timeout: int,
+) -> None:
+    """Serve a relay until SIGTERM or SIGINT. Call it in the main thread of a process of its own.
+
+    Args:
+        target: `module:relay`; every server process loads it for itself.
+        url: the Redis URL that the relay is bound to.
+        host: the address to listen on.
+        port: the port to listen on, not 0.
+        processes: how many server processes share the port.
+        threads: how many requests run in the app at the same time, in each process.
+        body_timeout: seconds within which a request's body must have arrived.
+        stop_timeout: seconds that requests in flight have to be answered in when the server ends.
+
+    Raises:
+        ServerError: granian is not installed, or a server process ended again and again.
+    """
+    try:
+        # An extra, which most users of the package do without.
+        from granian import Granian
+        from granian.constants import HTTPModes, Interfaces, Loops
+        from granian.log import LogLevels
+    except ImportError:
+        raise missing_extra("granian", "or mount relay.app in a server of your own") from None
+
+    # spawn: granian starts processes while threads of its own run, so a fork could copy a held lock; and it is what
+    # granian falls back to on Python 3.14.
+    multiprocessing.set_start_method("spawn", force=True)
+    server = Granian(
+        target,
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        workers=processes,
+        loop=Loops.asyncio,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_level=LogLevels.warning,
+        log_dictconfig={"handlers": _LOG_HANDLERS},
+        respawn_failed_workers=True,
+        workers_kill_timeout=stop_timeout,
+    )
+    # A closed terminal ends the server; granian would load everything anew and go on without one. nohup keeps it going.
+    hangup = signal.getsignal(signal.SIGHUP)
+    on_hangup = hangup if hangup is signal.SIG_IGN else server.signal_handler_interrupt
+    server.on_startup(lambda: signal.signal(signal.SIGHUP, on_hangup))
+    loader = functools.partial(
+        _load,
+        target,
+        url=url,
+        threads=threads,
+        body_timeout=body_timeout,
+        stop_timeout=stop_timeout,
+        parent=os.getpid(),
+    )
+    try:
+        server.serve(target_loader=loader, wrap_loader=False)
+    except SystemExit:
+        # granian's way to say that a worker failed again within 5.5 seconds.
+        raise ServerError("The server processes end as soon as they start; the reason is above.") from None
+
+
+def free_port(host: str, port: int) -> int:
+    """Find out whether a port can be listened on; for port 0 choose a free one.
+
+    granian listens with SO_REUSEPORT, so a second server on the same port would silently take half of the traffic.
+
+    Raises:
+        ServerError: the port is in use, or the address cannot be used at all.
+    """
+    deadline = time.monotonic() + PORT_PATIENCE
+    while True:
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                # Connections that are just ending do not block the port, a listener does.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            if in_use and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            if in_use:
+                raise ServerError(f"Port {port} on {host} is in use; choose another one with --port.") from None
+            raise ServerError(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
+
+
+def missing_extra(module: str, otherwise: str) -> ServerError:
+    """Make the error that says what to install, or what to do without it."""
+    return ServerError(f"{module} is not installed: pip install 'trafficrelay[standalone]', {otherwise}.")
+
+
+def _load(target: str, *, url: str, threads: int, body_timeout: float, stop_timeout: int, parent: int) -> Any:
+    """Make what granian serves; it calls this in each of its processes."""
+    # Ctrl-C reaches every process of the terminal. Only the parent shall act on it and end the others in order, or
+    # granian takes a server process that was quicker than the parent for one that crashed.
+    os.setpgid(0, 0)
+    watch_parent(parent, grace=stop_timeout)
+
+    # Here and not above: the parent needs none of it.
+    from .rsgi import RelayService
+    from .target import load_target
+
+    relay = load_target(target)
+    relay.bind(url)
+
+    def leave() -> None:
+        relay.close()
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Every request has been answered. Python's own way out would let granian's threads panic where a connection is
+        # still open (granian 2.8, with a message on the terminal), and wait for a transform that never returns.
+        os._exit(0)
+
+    return RelayService(relay.app, threads=threads, body_timeout=body_timeout, on_stop=leave)
+
+
+def watch_parent(parent: int, *, grace: float) -> None:
+    """End this process when its parent has gone: with SIGTERM, and for certain after `grace` seconds."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="trafficrelay-parent-watch", daemon=True).start()

@@ -1,0 +1,71 @@
+"""`module:relay` -> Relay, as gunicorn and flask read such a target."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import TargetError
+from ..relay import Relay
+
+
+def load_target(target: str) -> Relay:
+    """Import the module of `module:relay` and give back its relay. The working directory is put on the path.
+
+    Raises:
+        TargetError: there is no such module or relay in it, it cannot be imported, or the relay has no routes.
+    """
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise TargetError(
+            f"{target!r} does not say where the relay is; write module:name, such as shop.hooks:relay.", target=target
+        )
+    module = _import(module_name, target)
+    found: object = module
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise TargetError(_missing(module, attribute), target=target) from None
+    if not isinstance(found, Relay):
+        raise TargetError(f"{target} is no Relay; its type is {type(found).__name__}.", target=target)
+    if not found.routes:
+        raise TargetError(f"{target} has no routes; declare one with @{attribute}.route(...).", target=target)
+    return found
+
+
+def _import(name: str, target: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Only where the target itself is what was not found; what it imports may be missing just as well.
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise TargetError(
+                f"There is no module {error.name!r} here; run this where it lies ({here} now) or install it.",
+                target=target,
+            ) from None
+        raise TargetError(_failed(name, error), target=target) from error
+    except Exception as error:
+        raise TargetError(_failed(name, error), target=target) from error
+
+
+def _failed(name: str, error: Exception) -> str:
+    """Say where in the user's own code the import failed: the last line of it, without a page of traceback."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    frames = [frame for frame in frames if frame.filename != __file__]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{name} cannot be imported: {type(error).__name__}: {error}{where}"
+
+
+def _missing(module: ModuleType, attribute: str) -> str:
+    relays = sorted(name for name, value in vars(module).items() if isinstance(value, Relay))
+    if relays:
+        named = " and ".join(f"{module.__name__}:{name}" for name in relays)
+        return f"{module.__name__} has no {attribute!r}; the relays that it has: {named}."
+    return f"{module.__name__} has no {attribute!r}, and no other Relay either."
