@@ -244,13 +244,11 @@ def _translated(error: RedisError) -> OutboxError:
     if message.startswith(_WRONG_TYPE):
         key, _, rest = message.removeprefix(_WRONG_TYPE).partition(" ")
         return OutboxCorrupt(f"The key {key} {rest}; something else writes to this Redis database.", key=key)
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
+    # A rule of Redis' access control that a script met on its way comes without the code that redis-py knows.
+    kind = NoPermissionError if message.startswith("ACL failure") else type(error)
+    for known, reason in _REASONS:
+        if issubclass(kind, known):
             return OutboxUnavailable(f"Redis {reason}.")
     # redis-py keeps the codes that it knows to itself; of others the first word is the code.
     code = message.partition(" ")[0]
-    if code.isupper():
-        return OutboxUnavailable(f"Redis refused the event ({code}).")
-    # A script that met a rule of Redis' access control on its way is an error without a code.
-    reason = "its user has no permission for what the script does" if "ACL" in message else type(error).__name__
-    return OutboxUnavailable(f"Redis refused the event ({reason}).")
+    return OutboxUnavailable(f"Redis refused the event ({code if code.isupper() else kind.__name__}).")
