@@ -26,6 +26,7 @@ class RedisProxy:
     Attributes:
         url: as the server's, with the proxy's address.
         commands: the names of the commands that clients sent, in order, in capitals.
+        trips: how often a client sent something and waited for what came back.
     """
 
     def __init__(self, url: str) -> None:
@@ -35,6 +36,7 @@ class RedisProxy:
         self._address = self._listener.getsockname()
         self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._address[1]}"))
         self.commands: list[str] = []
+        self.trips = 0
         self._lose: list[tuple[str, Loss]] = []
         self._pairs: set[_Pair] = set()
         self._selector = selectors.DefaultSelector()
@@ -133,6 +135,8 @@ class RedisProxy:
         if not data:
             self._close(pair)
             return
+        self.trips += not pair.waiting
+        pair.waiting = True
         for name in pair.read.feed(data):
             self.commands.append(name)
             if self._lose and self._lose[0][0] == name:
@@ -143,6 +147,7 @@ class RedisProxy:
         if pair not in self._pairs:
             return
         data = _received(pair.server)
+        pair.waiting = False
         if not data or pair.lost == "close":
             self._close(pair)
         elif pair.lost is None:
@@ -155,6 +160,7 @@ class _Pair:
 
     Attributes:
         lost: how the reply to come is lost, `None` for not at all.
+        waiting: whether the client has sent something and got nothing back yet.
     """
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
@@ -162,6 +168,7 @@ class _Pair:
         self.server = server
         self.read = _Reader()
         self.lost: Loss | None = None
+        self.waiting = False
 
 
 class _Reader:

@@ -736,10 +736,13 @@ def test_an_accepted_event_is_one_round_trip(proxy: RedisProxy, client: redis.Re
         app = TestApp(relay.app)
         app.post_json("/a", {"id": "warm", "items": [0]}, status=202)
         del proxy.commands[:]
+        trips = proxy.trips
         for number in range(5):
             app.post_json("/a", {"id": number, "items": list(range(10))}, status=202)
+        trips = proxy.trips - trips
 
     assert proxy.commands == ["EVALSHA"] * 5
+    assert trips == 5
     assert len(client.keys("rq:job:*")) == (51 if route.transform is split else 6)
 
 
@@ -753,6 +756,52 @@ def test_a_repeated_event_is_one_round_trip_too(proxy: RedisProxy, client: redis
 
     assert proxy.commands == ["EVALSHA"]
     assert len(queued(client)) == 1
+
+
+def test_several_events_are_one_round_trip(proxy: RedisProxy, client: redis.Redis) -> None:
+    """accept_each sends all scripts at once and gives each event its own receipt."""
+    handovers = [a_handover(), a_handover(a_job(1), a_job(2)), a_handover()]
+    with opened(proxy.url) as outbox:
+        outbox.accept(a_handover(event="warm"))
+        trips = proxy.trips
+        results = outbox.accept_each([*handovers, handovers[0]])
+        trips = proxy.trips - trips
+
+    assert results == [*(one.receipt for one in handovers), replace(handovers[0].receipt, duplicate=True)]
+    assert trips == 1
+    assert len(queued(client)) == 5
+
+
+def test_one_event_that_cannot_be_written_does_not_touch_the_others(outbox: RQOutbox, client: redis.Redis) -> None:
+    """In a batch each event stands for itself: its error is its own."""
+    client.set("rq:queue:taken", "something else")
+    good, bad, other = a_handover(), a_handover(a_job(queue="taken")), a_handover()
+    results = outbox.accept_each([good, bad, other])
+
+    assert [type(result) for result in results] == [Receipt, OutboxCorrupt, Receipt]
+    assert queued(client) == [f"{good.id}-1", f"{other.id}-1"]
+
+
+def test_a_batch_whose_replies_were_lost_is_queued_once(proxy: RedisProxy, client: redis.Redis) -> None:
+    """The whole batch is sent again, and what was taken is known."""
+    handovers = [a_handover() for _ in range(5)]
+    with opened(proxy.url) as outbox:
+        outbox.accept(a_handover(event="warm"))
+        proxy.lose_replies(1)
+        results = outbox.accept_each(handovers)
+
+    assert [result.id for result in results if isinstance(result, Receipt)] == [one.id for one in handovers]
+    assert len(queued(client)) == 6
+
+
+def test_a_flushed_script_does_not_lose_a_batch(outbox: RQOutbox, client: redis.Redis) -> None:
+    """A restarted Redis has forgotten the script; a batch brings it along."""
+    outbox.accept(a_handover())
+    client.script_flush()
+    results = outbox.accept_each([a_handover(), a_handover()])
+
+    assert all(isinstance(result, Receipt) for result in results)
+    assert len(queued(client)) == 3
 
 
 # The connection

@@ -172,16 +172,18 @@ def test_a_transform_that_exits_ends_no_server(shared: Run) -> None:
     assert shared.processes() == before
 
 
-def test_requests_in_flight_are_answered_on_sigterm(directory: Path, redis_url: str) -> None:
+@pytest.mark.parametrize("threads", [(), ("--threads", "2")], ids=["in the loop", "in threads"])
+def test_requests_in_flight_are_answered_on_sigterm(directory: Path, redis_url: str, threads: tuple[str, ...]) -> None:
     """A request that is being worked on when SIGTERM comes is answered, and the exit code is 0."""
     answers: list[int] = []
-    with Run(directory, "--redis", redis_url) as run:
+    with Run(directory, "--redis", redis_url, *threads) as run:
         run.wait_until_up()
         sender = threading.Thread(target=lambda: answers.append(post(run.port, "/gate", b"{}")[0]))
         sender.start()
         wait_until((directory / "waiting").exists)
         run.process.terminate()
-        wait_until(lambda: refuses_connections(run.port))
+        if threads:  # without them the loop, which closes the port, is in the transform
+            wait_until(lambda: refuses_connections(run.port))
         (directory / "gate").touch()
         sender.join(10)
         code = run.process.wait(10)
@@ -201,6 +203,20 @@ def test_ctrl_c_ends_it_quietly(directory: Path, redis_url: str) -> None:
 
     assert code == 0
     assert run.log.read_text().endswith("Ctrl-C ends it.\n")
+
+
+def test_a_transform_that_waits_holds_up_no_one_where_there_are_threads(directory: Path, redis_url: str) -> None:
+    """With --threads a transform that waits for something leaves the other requests alone."""
+    with Run(directory, "--redis", redis_url, "--threads", "2") as run:
+        run.wait_until_up()
+        sender = threading.Thread(target=lambda: post(run.port, "/gate", b"{}"))
+        sender.start()
+        wait_until((directory / "waiting").exists)
+        status, _ = post(run.port, "/in", b"{}")
+        (directory / "gate").touch()
+        sender.join(10)
+
+    assert status == 202
 
 
 def test_a_request_that_takes_too_long_is_cut_off(directory: Path, redis_url: str) -> None:

@@ -35,6 +35,10 @@ from .wsgi_input import read_body
 
 log = logging.getLogger("trafficrelay")
 
+PUT_OFF: Final = "trafficrelay.put_off"
+"""The key in the environ of a list, for servers that hand over many events at once: the app puts a `Prepared` there
+instead of handing it over, and the server gives the answer when it has. What the app itself then answers is void."""
+
 Converter = Callable[[str], int | float]
 
 _CONVERTERS: Final[Mapping[str, tuple[str, Converter]]] = {"int": (r"-?\d+", int), "float": (r"-?[\d.]+", float)}
@@ -118,7 +122,16 @@ def _endpoint(intake: Intake, route: Route, converters: Mapping[str, Converter])
         # Bottle hands HEAD requests to routes for GET: an event for each link checker.
         if bottle.request.method not in route.methods:
             raise MethodNotAllowed(tuple(sorted(route.methods)))
-        return intake.accept(route, _event(bottle.request.environ, route, _converted(params, converters)))
+        environ = bottle.request.environ
+        event = _event(environ, route, _converted(params, converters))
+        put_off = environ.get(PUT_OFF)
+        if put_off is None:
+            return intake.accept(route, event)
+        prepared = intake.prepare(route, event)
+        if not prepared.writes:
+            return prepared.answer(prepared.handover.receipt)
+        put_off.append(prepared)
+        return Reply(202)
 
     return _answering(accept)
 

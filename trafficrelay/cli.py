@@ -117,7 +117,11 @@ def _add_server_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--port", type=_number(0, 65535), default=8080, help="the port; 0 takes a free one (%(default)s)")
     run.add_argument("--processes", metavar="N", type=_number(1, 256), default=1, help="server processes (%(default)s)")
     run.add_argument(
-        "--threads", metavar="N", type=_number(1, 256), default=8, help="threads in each process (%(default)s)"
+        "--threads",
+        metavar="N",
+        type=_number(0, 256),
+        default=0,
+        help="threads in each process, for transforms that wait for something; 0, the fastest, has none (%(default)s)",
     )
     run.add_argument(
         "--body-timeout",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .body import read_data
@@ -23,6 +23,34 @@ BUGS: Final = (Exception, SystemExit)
 
 REPLAY: Final = "trafficrelay.dead_letter.replay"
 """The dotted name of the job that runs a dead letter again; a name, because only workers import what is behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An event that is ready to be handed over.
+
+    Attributes:
+        route: its route.
+        event: the event, parsed.
+        handover: what goes into the outbox.
+    """
+
+    route: Route
+    event: Event
+    handover: Handover
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to hand over; not if the event was dropped."""
+        return bool(self.handover.jobs or self.handover.dead_letter)
+
+    def answer(self, receipt: Receipt) -> Reply:
+        """Give the route's answer for an accepted event; a repeated one is answered as the first was."""
+        chosen = self.route.answer
+        if isinstance(chosen, Reply):
+            return chosen
+        reply = _chosen(chosen, replace(self.event, id=receipt.id)) if chosen else None
+        return reply or Reply(202, body={"id": receipt.id, "jobs": receipt.jobs})
 
 
 class Intake:
@@ -43,13 +71,24 @@ class Intake:
         Raises:
             Refusal: the event was not accepted, and nothing of it was kept.
         """
+        prepared = self.prepare(route, event)
+        if not prepared.writes:
+            return prepared.answer(prepared.handover.receipt)
+        try:
+            receipt = self.outbox.accept(prepared.handover)
+        except OutboxError as error:
+            raise unavailable(prepared.handover, error) from error
+        return prepared.answer(receipt)
+
+    def prepare(self, route: Route, event: Event) -> Prepared:
+        """Verify, parse and reshape one event: all of its way but the hand-over.
+
+        Raises:
+            Refusal: the event is not accepted.
+        """
         verify(route, event)
         event = parse(event)
-        handover = self._handover(route, event)
-        receipt = handover.receipt
-        if handover.jobs or handover.dead_letter:
-            receipt = self._hand_over(handover)
-        return answer(route, event, receipt)
+        return Prepared(route, event, self._handover(route, event))
 
     def replay(self, route: Route, event: Event) -> Receipt:
         """Run a kept event through today's transform and hand its jobs over.
@@ -104,13 +143,6 @@ class Intake:
             ttl=route.options.failure_ttl,
         )
 
-    def _hand_over(self, handover: Handover) -> Receipt:
-        try:
-            return self.outbox.accept(handover)
-        except OutboxError as error:
-            log.error("event %s was refused: %s", handover.id, error)
-            raise Unavailable("The event cannot be kept now; send it again.") from error
-
 
 def verify(route: Route, event: Event) -> None:
     """Ask the route's verifier.
@@ -155,15 +187,10 @@ def make_jobs(route: Route, event: Event) -> tuple[Job, ...]:
     return tuple(Job(function=function, queue=queue, data=item, options=route.options) for item in items)
 
 
-def answer(route: Route, event: Event, receipt: Receipt) -> Reply:
-    """Give the route's answer for an accepted event; a repeated one is answered as the first was."""
-    if isinstance(route.answer, Reply):
-        return route.answer
-    if route.answer is not None:
-        reply = _chosen(route.answer, replace(event, id=receipt.id))
-        if reply is not None:
-            return reply
-    return Reply(202, body={"id": receipt.id, "jobs": receipt.jobs})
+def unavailable(handover: Handover, error: OutboxError) -> Unavailable:
+    """Log that the outbox did not take an event, and give the refusal that tells its sender to try again."""
+    log.error("event %s was refused: %s", handover.id, error)
+    return Unavailable("The event cannot be kept now; send it again.")
 
 
 def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from ..errors import OutboxError
 from ..route import JobOptions
 
 EVENT_MARK_TTL: Final = 120
@@ -125,6 +126,12 @@ class Outbox(Protocol):
         Raises:
             OutboxUnavailable: it cannot be taken now.
             OutboxCorrupt: a key that it needs holds something else.
+        """
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        """Take several, in one round trip; each by itself: give the receipt, or the error, of each.
+
+        Never raises an `OutboxError`.
         """
 
     def check(self) -> None:

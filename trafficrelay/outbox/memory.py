@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
+from ..errors import OutboxError
 from .handover import DeadLetter, Handover, Job, Receipt
 
 
@@ -43,6 +45,10 @@ class MemoryOutbox:
             self.handovers.append(handover)
             self._first.update(dict.fromkeys(marks, handover.receipt))
         return handover.receipt
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        """Take several, one after the other."""
+        return [self.accept(handover) for handover in handovers]
 
     def check(self) -> None:
         """Return: memory is always there."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias
 
 import redis
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -62,6 +63,10 @@ _WRONG_TYPE: Final = "TRAFFICRELAYTYPE "
 
 # Templates are kept for jobs and queues that a route names; names that functions choose for each event come and go.
 _TEMPLATES: Final = 1024
+
+
+_Call: TypeAlias = tuple[list[str], list[Any]]
+"""A script's keys and arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +120,19 @@ class RQOutbox:
             OutboxUnavailable: Redis does not answer, or cannot write now.
             OutboxCorrupt: a key that is needed holds something else.
         """
-        new, receipt = self._run(self._keys_and_args(handover))
-        first, _, count = receipt.decode("ascii").partition(" ")
-        return Receipt(first, int(count), duplicate=not new)
+        (result,) = self.accept_each([handover])
+        if isinstance(result, OutboxError):
+            raise result
+        return result
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        """Write several events, each as `accept` does, in one round trip for all."""
+        calls = [self._keys_and_args(handover) for handover in handovers]
+        try:
+            replies = self._run(calls)
+        except RedisError as error:
+            return [_translated(error) for _ in handovers]
+        return [_translated(reply) if isinstance(reply, RedisError) else _receipt(reply) for reply in replies]
 
     def check(self) -> None:
         """Return if Redis answers.
@@ -134,19 +149,27 @@ class RQOutbox:
         """Close the connections."""
         self._redis.connection_pool.disconnect()
 
-    def _run(self, keys_and_args: tuple[list[str], list[Any]]) -> tuple[int, bytes]:
-        keys, args = keys_and_args
+    def _run(self, calls: Sequence[_Call]) -> list[Any]:
         for attempt in range(1, TRIES + 1):
             try:
-                return cast("tuple[int, bytes]", tuple(self._script(keys, args)))
+                replies = self._send(calls)
+                if any(isinstance(reply, NoScriptError) for reply in replies):
+                    # Redis was restarted. Those that it has taken already it knows.
+                    self._redis.script_load(self._script.script)
+                    replies = self._send(calls)
+                return replies
             except (RedisConnectionError, RedisTimeoutError) as error:
                 if attempt == TRIES or isinstance(error, AuthenticationError):
-                    raise _translated(error) from error
-            except RedisError as error:
-                raise _translated(error) from error
+                    raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _keys_and_args(self, handover: Handover) -> tuple[list[str], list[Any]]:
+    def _send(self, calls: Sequence[_Call]) -> list[Any]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for keys, args in calls:
+                pipeline.evalsha(self._script.sha, len(keys), *keys, *args)
+            return pipeline.execute(raise_on_error=False)
+
+    def _keys_and_args(self, handover: Handover) -> _Call:
         mark = KEYS + handover.mark
         dedupe, window = mark, 0
         if handover.dedupe is not None:
@@ -167,7 +190,7 @@ class RQOutbox:
             args += job_args
         return keys, args
 
-    def _job_write(self, id_: str, job: Job, context: Any) -> tuple[list[str], list[Any]]:
+    def _job_write(self, id_: str, job: Job, context: Any) -> _Call:
         template = self._template(job.function, job.queue, job.options)
         made = now()
         rq_job = _filled(template.job, job.data, context, made)
@@ -179,7 +202,7 @@ class RQOutbox:
         keys = [RQJob.key_for(id_), template.target, Result.get_key(id_)]
         return keys, [id_, template.queue, template.how, score, 0, 0, *_flat(rq_job.to_dict())]
 
-    def _dead_write(self, id_: str, letter: DeadLetter, context: Any) -> tuple[list[str], list[Any]]:
+    def _dead_write(self, id_: str, letter: DeadLetter, context: Any) -> _Call:
         template = self._template(letter.function, letter.queue, JobOptions(failure_ttl=letter.ttl))
         made = now()
         rq_job = _filled(template.job, letter.data, context, made)
@@ -220,6 +243,12 @@ class RQOutbox:
         return _Template(job, rq_queue.key, rq_queue.key, "L" if options.at_front else "R")
 
 
+def _receipt(reply: tuple[int, bytes]) -> Receipt:
+    new, receipt = reply
+    first, _, count = receipt.decode("ascii").partition(" ")
+    return Receipt(first, int(count), duplicate=not new)
+
+
 def _filled(template: RQJob, data: Any, context: Any, made: datetime) -> RQJob:
     """Copy a template's job and fill in what differs from event to event.
 
@@ -240,6 +269,12 @@ def _flat(fields: dict[str, Any]) -> list[Any]:
 
 def _translated(error: RedisError) -> OutboxError:
     """Say what redis-py's error means for the event, which was not taken. Its own words can hold a command's parts."""
+    meaning = _meaning(error)
+    meaning.__cause__ = error
+    return meaning
+
+
+def _meaning(error: RedisError) -> OutboxError:
     message = str(error)
     if message.startswith(_WRONG_TYPE):
         key, _, rest = message.removeprefix(_WRONG_TYPE).partition(" ")

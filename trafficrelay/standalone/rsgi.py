@@ -1,7 +1,8 @@
 """From granian's RSGI interface to the relay's WSGI app.
 
 Under WSGI a request whose body stalls holds its thread, so a few slow senders starve all others. Here the body is read
-in the event loop, with a cap and a deadline, and only a request that is there in full gets a thread.
+in the event loop, with a cap and a deadline, and the app is called when a request is there in full. Accepted events are
+handed over in batches.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from wsgiref.types import WSGIEnvironment
 
-from ..app import body_limit
-from ..errors import BodyTooLarge, Failed, Malformed, Refusal, RequestTimeout
+from ..app import PUT_OFF, body_limit
+from ..errors import BodyTooLarge, Failed, Malformed, OutboxError, Refusal, RequestTimeout
+from ..intake import Prepared, unavailable
+from ..outbox.handover import Outbox
 from ..reply import Reply
+from .batches import Batches
 
 if TYPE_CHECKING:
     import bottle
@@ -55,7 +59,9 @@ class RelayService:
 
     Args:
         app: the relay's app.
-        threads: how many requests run in the app at the same time.
+        outbox: the relay's outbox.
+        threads: in how many threads the app runs; 0 runs it in the event loop. A transform is short, and a thread for
+            it costs more than it: both want the interpreter, and wait 5 ms for it when the other one is busy.
         body_timeout: seconds within which a whole body must have arrived; later is a 408.
         on_stop: called when the server process ends, after the last request.
     """
@@ -63,12 +69,14 @@ class RelayService:
     def __init__(
         self,
         app: bottle.Bottle,
+        outbox: Outbox,
         *,
         threads: int,
         body_timeout: float,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._app = app
+        self._batches = Batches(outbox)
         self._threads = threads
         self._body_timeout = body_timeout
         self._on_stop = on_stop
@@ -76,12 +84,13 @@ class RelayService:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make the threads; granian calls this in each server process before the first request."""
-        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="trafficrelay")
+        self._executor = ThreadPoolExecutor(max(self._threads, 1), thread_name_prefix="trafficrelay")
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the threads; granian calls this when every request has been answered."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+        self._batches.close()
         if self._on_stop is not None:
             self._on_stop()
 
@@ -111,8 +120,24 @@ class RelayService:
             # The chunks are put together. Any other coding is left for the app to refuse; granian does not undo it.
             del environ["HTTP_TRANSFER_ENCODING"]
             environ["CONTENT_LENGTH"] = str(len(body))
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _call, self._app, environ)
+        put_off: list[Prepared] = []
+        environ[PUT_OFF] = put_off
+        answer = await self._call(environ)
+        if not put_off:
+            return answer
+        (prepared,) = put_off
+        try:
+            receipt = await self._batches.accept(prepared.handover)
+        except OutboxError as error:
+            raise unavailable(prepared.handover, error) from error
+        return _answer(prepared.answer(receipt))
+
+    async def _call(self, environ: WSGIEnvironment) -> Answer:
+        # What is under /-/ asks Redis how it is, and waits for it.
+        if self._threads or environ["PATH_INFO"].startswith("/-/"):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, _call, self._app, environ)
+        return _call(self._app, environ)
 
     async def _read(self, proto: Exchange, environ: WSGIEnvironment, limit: int) -> bytes:
         declared = environ.get("CONTENT_LENGTH")
@@ -226,9 +251,12 @@ def _collect(app: bottle.Bottle, environ: WSGIEnvironment) -> Answer:
     return Answer(status, kept, b"".join(written))
 
 
-def _problem(refusal: Refusal) -> Answer:
-    reply = Reply.problem(refusal)
+def _answer(reply: Reply) -> Answer:
     return Answer(reply.status, list(reply.headers), reply.body)
+
+
+def _problem(refusal: Refusal) -> Answer:
+    return _answer(Reply.problem(refusal))
 
 
 def _closing(answer: Answer) -> Answer:

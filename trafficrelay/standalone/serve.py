@@ -46,7 +46,7 @@ def serve(
         host: the address to listen on.
         port: the port to listen on, not 0.
         processes: how many server processes share the port.
-        threads: how many requests run in the app at the same time, in each process.
+        threads: in how many threads of each process the app runs; 0 runs it in the event loop.
         body_timeout: seconds within which a request's body must have arrived.
         stop_timeout: seconds that requests in flight have to be answered in when the server ends.
 
@@ -153,7 +153,7 @@ def _load(target: str, *, url: str, threads: int, body_timeout: float, stop_time
         # still open (granian 2.8, with a message on the terminal), and wait for a transform that never returns.
         os._exit(0)
 
-    return RelayService(relay.app, threads=threads, body_timeout=body_timeout, on_stop=leave)
+    return RelayService(relay.app, relay.outbox, threads=threads, body_timeout=body_timeout, on_stop=leave)
 
 
 def watch_parent(parent: int, *, grace: float) -> None:

@@ -1,0 +1,129 @@
+"""Handing events over in batches, from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.waiting import wait_until
+from trafficrelay import MemoryOutbox
+from trafficrelay.errors import OutboxError, OutboxUnavailable
+from trafficrelay.outbox import Handover, Job, Receipt
+from trafficrelay.route import JobOptions
+from trafficrelay.standalone.batches import MAX_BATCH, Batches
+
+
+class GatedOutbox(MemoryOutbox):
+    """Holds its first batch back until the gate opens, and notes the size of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.sizes: list[int] = []
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        self.sizes.append(len(handovers))
+        assert self.gate.wait(10)
+        return super().accept_each(handovers)
+
+
+class BrokenOutbox(MemoryOutbox):
+    """Fails on every batch as its maker says."""
+
+    def __init__(self, fail: Callable[[Sequence[Handover]], list[Receipt | OutboxError]]) -> None:
+        super().__init__()
+        self._fail = fail
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        return self._fail(handovers)
+
+
+def handover(id_: str) -> Handover:
+    job = Job(function="tests.jobs.echo", queue="hooks", data=id_, options=JobOptions())
+    return Handover(id=id_, context={}, jobs=(job,))
+
+
+async def accept_all(batches: Batches, ids: Sequence[str], meanwhile: Callable[[], Any] = lambda: None) -> list[Any]:
+    tasks = [asyncio.ensure_future(batches.accept(handover(id_))) for id_ in ids]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(meanwhile)
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_events_that_come_while_a_batch_is_on_its_way_are_the_next_one() -> None:
+    """All that wait go together, at most as many as a batch takes."""
+    outbox = GatedOutbox()
+    batches = Batches(outbox)
+    ids = [f"e{number}" for number in range(MAX_BATCH + 11)]
+
+    async def run() -> list[Any]:
+        first = asyncio.ensure_future(batches.accept(handover("first")))
+        await asyncio.to_thread(wait_until, lambda: outbox.sizes)
+        rest = await accept_all(batches, ids, meanwhile=outbox.gate.set)
+        return [await first, *rest]
+
+    receipts = asyncio.run(run())
+    batches.close()
+
+    assert outbox.sizes == [1, MAX_BATCH, 11]
+    assert [receipt.id for receipt in receipts] == ["first", *ids]
+
+
+def test_each_event_gets_its_own_error() -> None:
+    """What goes wrong with one event of a batch is not said of the others."""
+
+    def fail(handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        return [OutboxUnavailable("no") if one.id == "bad" else one.receipt for one in handovers]
+
+    batches = Batches(BrokenOutbox(fail))
+    good, bad = asyncio.run(accept_all(batches, ["good", "bad"]))
+    batches.close()
+
+    assert good == Receipt("good", 1)
+    assert isinstance(bad, OutboxUnavailable)
+
+
+def test_a_bug_in_the_outbox_leaves_nobody_without_an_answer() -> None:
+    """Every event of the batch is refused, and the next batch is tried as ever."""
+
+    def fail(handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        if any(one.id == "bug" for one in handovers):
+            raise ZeroDivisionError
+        return [one.receipt for one in handovers]
+
+    batches = Batches(BrokenOutbox(fail))
+
+    async def run() -> list[Any]:
+        return [await accept_all(batches, ["bug", "other"]), await accept_all(batches, ["next"])]
+
+    (first, second) = asyncio.run(run())
+    batches.close()
+
+    assert [type(result) for result in first] == [OutboxUnavailable, OutboxUnavailable]
+    assert second == [Receipt("next", 1)]
+
+
+def test_a_cancelled_request_does_not_hold_up_its_batch() -> None:
+    """A client that went away takes nobody with it; its event is in the outbox."""
+    outbox = GatedOutbox()
+    batches = Batches(outbox)
+
+    async def run() -> Any:
+        gone = asyncio.ensure_future(batches.accept(handover("gone")))
+        stays = asyncio.ensure_future(batches.accept(handover("stays")))
+        await asyncio.to_thread(wait_until, lambda: outbox.sizes)
+        gone.cancel()
+        outbox.gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        return await stays
+
+    receipt = asyncio.run(run())
+    batches.close()
+
+    assert receipt == Receipt("stays", 1)
+    assert [one.id for one in outbox.handovers] == ["gone", "stays"]
