@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from .errors import DeclarationError
 from .event import Event
@@ -128,10 +128,12 @@ class Route:
     answer: Reply | Callable[[Event], Reply] | None = field(init=False, repr=False, compare=False)
     secret_headers: frozenset[str] = field(init=False, repr=False, compare=False)
 
-    def __new__(cls, *_: Any, **options: Any) -> Self:
-        """Refuse unknown options with a sentence, where Python's own error would only name them."""
-        check_names(options)
-        return object.__new__(cls)
+    if not TYPE_CHECKING:  # which shall see the options above
+
+        def __new__(cls, *_, **options):
+            """Refuse unknown options with a sentence, where Python's own error would only name them."""
+            check_names(options)
+            return object.__new__(cls)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the dataclass is frozen; this is where it is made
