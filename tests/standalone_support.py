@@ -51,6 +51,9 @@ def leave(event):
     raise SystemExit(3)
 
 
+relay.route("/none", verify=None, job="jobs.echo", queue="hooks", max_body=0)(take)
+
+
 def show(event):
     seen = {"headers": dict(event.headers), "params": dict(event.params), "remote_addr": event.remote_addr}
     return Reply(200, body=seen)

@@ -14,7 +14,7 @@ from trafficrelay import MemoryOutbox
 from trafficrelay.errors import OutboxError, OutboxUnavailable
 from trafficrelay.outbox import Handover, Job, Receipt
 from trafficrelay.route import JobOptions
-from trafficrelay.standalone.batches import MAX_BATCH, Batches
+from trafficrelay.standalone.batches import MAX_BATCH, MAX_WAITING, Batches
 
 
 class GatedOutbox(MemoryOutbox):
@@ -127,3 +127,38 @@ def test_a_cancelled_request_does_not_hold_up_its_batch() -> None:
 
     assert receipt == Receipt("stays", 1)
     assert [one.id for one in outbox.handovers] == ["gone", "stays"]
+
+
+def test_an_outbox_that_is_away_refuses_all_that_wait_at_once() -> None:
+    """Who waited meanwhile does not wait out one time-out after the other."""
+    batches_sent = []
+
+    def fail(handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        batches_sent.append(len(handovers))
+        return [OutboxUnavailable("away") for _ in handovers]
+
+    batches = Batches(BrokenOutbox(fail))
+    results = asyncio.run(accept_all(batches, [f"e{number}" for number in range(5 * MAX_BATCH)]))
+    batches.close()
+
+    assert {type(result) for result in results} == {OutboxUnavailable}
+    assert batches_sent == [MAX_BATCH]
+
+
+def test_only_so_many_events_wait() -> None:
+    """One more than may wait is refused at once; those that wait are handed over."""
+    outbox = GatedOutbox()
+    batches = Batches(outbox)
+
+    async def run() -> list[Any]:
+        first = asyncio.ensure_future(batches.accept(handover("first")))
+        await asyncio.to_thread(wait_until, lambda: outbox.sizes)
+        ids = [f"e{number}" for number in range(MAX_WAITING + 1)]
+        rest = await accept_all(batches, ids, meanwhile=outbox.gate.set)
+        return [await first, *rest]
+
+    results = asyncio.run(run())
+    batches.close()
+
+    assert [type(result) for result in results].count(Receipt) == MAX_WAITING + 1
+    assert isinstance(results[-1], OutboxUnavailable)

@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import redis
 
 from trafficrelay import Relay, __version__
 from trafficrelay.cli import main
@@ -20,7 +21,7 @@ from trafficrelay.outbox.connection import masked
 from trafficrelay.standalone.banner import banner, base_url, curl_line, sample_path
 from trafficrelay.verify import bearer, hmac_signature, standard_webhooks
 
-from .standalone_support import ROOT, Run, environment, queue_length, write_modules
+from .standalone_support import ROOT, Run, environment, post, queue_length, write_modules
 from .waiting import wait_until
 
 
@@ -135,6 +136,36 @@ def test_the_environment_names_the_redis(directory: Path, redis_url: str) -> Non
         run.end()
 
     assert f"Jobs go to {redis_url}." in run.log.read_text()
+
+
+@pytest.mark.rq
+def test_a_relay_that_is_declared_with_a_client_keeps_it(directory: Path, redis_url: str) -> None:
+    """Neither the environment nor an embedded Valkey takes the place of what the relay says."""
+    (directory / "own.py").write_text(
+        "import redis\nfrom trafficrelay import Relay, Route\n"
+        f'relay = Relay(redis.Redis.from_url("{redis_url}"))\n'
+        'relay.add(Route("/in", verify=None, job="jobs.echo", queue="hooks"))\n'
+    )
+    with Run(directory, target="own:relay", TRAFFICRELAY_REDIS_URL="redis://nowhere.invalid") as run:
+        status, _ = post(run.wait_until_up().port, "/in", b"[7]")
+        embedded = run.find("standalone.keeper")
+        run.end()
+    with redis.Redis.from_url(redis_url) as client:
+        queued = client.llen("rq:queue:hooks")
+
+    assert (status, queued, embedded) == (202, 1, set())
+    assert "Jobs go to what the relay is declared with." in run.log.read_text()
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@localhost:abc/0", "redis://:hun/ter2@localhost"])
+def test_a_url_that_cannot_be_read_is_told_before_anything_starts(directory: Path, url: str) -> None:
+    """It is wrong usage, said in one sentence without the password."""
+    with Run(directory, "--redis", url) as run:
+        code = run.process.wait(20)
+
+    assert code == 2
+    assert run.log.read_text().startswith("trafficrelay: The Redis URL cannot be read.")
+    assert "ter2" not in run.log.read_text()
 
 
 def test_sigterm_while_starting_is_an_orderly_end(directory: Path) -> None:

@@ -128,6 +128,9 @@ def nested() -> Callable[[Any], Any]:
         ("dedupe_window", 0, "dedupe_window is a time of 1 s or more"),
         ("dedupe_window", None, "dedupe_window is a time"),
         ("dedupe_window", timedelta(milliseconds=5), "dedupe_window is a time"),
+        ("delay", 0.5, "whole seconds"),
+        ("delay", timedelta(seconds=2, milliseconds=900), "whole seconds"),
+        ("dedupe", "header: X-Id", "header:NAME"),
         ("delay", None, "delay is a time"),
         ("at_front", 1, "True or False"),
         ("dedupe", "X-GitHub-Delivery", '"header:NAME"'),
@@ -239,14 +242,14 @@ def test_what_per_event_marks_has_to_be_a_function() -> None:
     ("value", "seconds"),
     [
         (90, 90),
-        (90.9, 90),
+        (90.0, 90),
         ("90", 90),
         ("90s", 90),
         ("15m", 900),
         ("24h", 86_400),
         ("7d", 604_800),
         (timedelta(minutes=2), 120),
-        (timedelta(seconds=2, milliseconds=900), 2),
+        (timedelta(seconds=2), 2),
     ],
 )
 @pytest.mark.parametrize("option", ["timeout", "result_ttl", "failure_ttl", "delay"])
@@ -756,3 +759,9 @@ def test_repr_shows_no_secret_and_no_payload(thing: Callable[[], Any]) -> None:
 
     assert SECRET not in text
     assert "aHVzaC1odXNo" not in text
+
+
+def test_the_decorator_takes_no_second_transform() -> None:
+    """What the decorator itself gives cannot be given again."""
+    with pytest.raises(DeclarationError, match="no option transform"):
+        Relay().route("/a", verify=None, job="tests.jobs.echo", transform=lambda event: 1)  # type: ignore[call-arg]

@@ -65,6 +65,22 @@ def test_a_job_is_run(directory: Path) -> None:
         wait_until(lambda: all(job.get_status() is JobStatus.FINISHED for job in jobs), 15)
 
 
+def test_a_relays_own_serializer_is_its_workers_too(directory: Path) -> None:
+    """What is written as JSON is read as JSON: the worker is told."""
+    (directory / "plain.py").write_text(
+        "from trafficrelay import Relay, Route\n"
+        'relay = Relay(serializer="json")\n'
+        'relay.add(Route("/in", verify=None, job="jobs.echo", queue="hooks"))\n'
+    )
+    with Run(directory, target="plain:relay") as run:
+        (id_,) = post(run.wait_until_up().port, "/in", b"[7]")[1]["jobs"]
+        with embedded_client(directory / ".trafficrelay") as client:
+            wait_until(lambda: client.hget(f"rq:job:{id_}", "status") in (b"finished", b"failed"), 15)
+            status = client.hget(f"rq:job:{id_}", "status")
+
+    assert status == b"finished"
+
+
 def test_retries_with_a_pause_are_run(directory: Path) -> None:
     """A failing job with a retry that waits is tried again, which takes a scheduler."""
     with Embedded(directory / "data", ("hooks",)) as embedded, redis.Redis.from_url(embedded.url) as client:

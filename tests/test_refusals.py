@@ -660,3 +660,31 @@ def test_outbox_error_is_what_ready_asks_for() -> None:
             raise OutboxError(SECRET)
 
     assert_problem(Http(orders(Down()), mounted=False).send("/-/ready", "GET"), 503)
+
+
+def reveal(event: Event) -> Any:
+    raise ValueError(f"the card is {event.body!r}")
+
+
+@pytest.mark.parametrize("options", [{"verify": reveal}, {"reply": reveal}, {"transform": reveal}, {"dedupe": reveal}])
+def test_what_a_users_error_says_is_in_no_log(
+    serve: Callable[[Relay], Http], options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the kind of the error and the lines that it came through; its words may be payload."""
+    http = serve(orders(MemoryOutbox(), **options))
+
+    Delivery(body=b'"4242"').send(http)
+
+    assert "4242" not in caplog.text
+    assert "ValueError" in caplog.text
+
+
+def test_a_body_of_no_bytes_may_be_all_that_a_route_takes(serve: Callable[[Relay], Http]) -> None:
+    """`max_body=0` takes requests without a body and refuses every other one."""
+    outbox = MemoryOutbox()
+    http = serve(orders(outbox, max_body=0))
+
+    answer = Delivery(body=b"x").send(http)
+
+    assert answer.status_int == 413
+    assert outbox.handovers == []

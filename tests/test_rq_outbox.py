@@ -28,7 +28,7 @@ from webtest import TestApp
 
 from tests.redis_proxy import Loss, RedisProxy
 from trafficrelay import DeclarationError, MemoryOutbox, Relay, Route
-from trafficrelay.errors import OutboxCorrupt, OutboxUnavailable
+from trafficrelay.errors import OutboxCorrupt, OutboxError, OutboxUnavailable
 from trafficrelay.outbox import DeadLetter, Handover, Job, Outbox, Receipt
 from trafficrelay.outbox.handover import EVENT_MARK_TTL, job_id
 from trafficrelay.outbox.rq import RQOutbox
@@ -434,6 +434,17 @@ def test_routes_do_not_share_duplicate_keys(redis_url: str, client: redis.Redis,
     assert len(client.keys("rq:job:*")) == 2
 
 
+@pytest.mark.parametrize("more", [{}, {"queue": lambda event: event.params["shop"]}], ids=["one queue", "a queue each"])
+def test_tenants_do_not_share_duplicate_keys(redis_url: str, client: redis.Redis, more: dict[str, Any]) -> None:
+    """Two shops behind one rule may both have an order 7."""
+    with closing(a_relay(redis_url, a_route("/<shop>", **more))) as relay:
+        app = TestApp(relay.app)
+        answers = [app.post_json(f"/{shop}", {"id": 7}, status=202).json for shop in ("a", "b", "a")]
+
+    assert answers[0] == answers[2] != answers[1]
+    assert len(client.keys("rq:job:*")) == 2
+
+
 def test_a_repeated_request_is_answered_as_the_first_was(redis_url: str, client: redis.Redis) -> None:
     """Status, id and jobs are those of the first; an event without the key is always new."""
     with closing(a_relay(redis_url, a_route("/a"))) as relay:
@@ -780,6 +791,23 @@ def test_one_event_that_cannot_be_written_does_not_touch_the_others(outbox: RQOu
 
     assert [type(result) for result in results] == [Receipt, OutboxCorrupt, Receipt]
     assert queued(client) == [f"{good.id}-1", f"{other.id}-1"]
+
+
+def test_an_event_that_no_serializer_writes_does_not_touch_the_others(redis_url: str, client: redis.Redis) -> None:
+    """What goes wrong before anything is sent is the event's own error too."""
+    with opened(redis_url, serializer="json") as outbox:
+        results = outbox.accept_each([a_handover(), a_handover(a_job(object())), a_handover()])
+
+    assert [type(result) for result in results] == [Receipt, OutboxError, Receipt]
+    assert len(queued(client)) == 2
+
+
+def test_more_threads_than_redis_pys_usual_pool_get_a_connection_each(redis_url: str) -> None:
+    """redis-py's own limit of 100 would refuse events although Redis is well; a URL may set one."""
+    with opened(redis_url) as outbox, opened(f"{redis_url}?max_connections=3") as limited:
+        most = [one._redis.connection_pool.max_connections for one in (outbox, limited)]
+
+    assert most == [2**31, 3]
 
 
 def test_a_batch_whose_replies_were_lost_is_queued_once(proxy: RedisProxy, client: redis.Redis) -> None:

@@ -412,6 +412,7 @@ def problem(raw: bytes) -> tuple[int, dict[str, Any]]:
         (b"secret\r\n\r\n", 400, "Bad Request"),
         (b"GET / HTTP/1.1\r\nX: " + b"secret" * 11_000, 431, "Request Header Fields Too Large"),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "Not Implemented"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "Bad Request"),
         (b"GET /fail HTTP/1.1\r\nHost: x\r\n\r\n", 500, "Internal Server Error"),
     ],
 )

@@ -83,6 +83,39 @@ def test_stalled_bodies_hold_up_no_one(shared: Run, client: redis.Redis) -> None
     assert answers == [b"HTTP/1.1 408 Request"] * 20
 
 
+def test_a_chunked_body_for_a_route_without_bodies_is_refused(shared: Run, client: redis.Redis) -> None:
+    """`max_body=0` means that no body is taken, however it comes."""
+    status, _ = talk(
+        shared.port, head("POST /none HTTP/1.1", JSON, "Transfer-Encoding: chunked") + b"1\r\n7\r\n0\r\n\r\n"
+    )
+
+    assert status == 413
+
+
+def test_a_redis_that_hangs_leaves_the_relay_healthy(directory: Path) -> None:
+    """However many ask whether it is ready, /-/health answers at once."""
+    with ValkeyServer() as server, Run(directory, "--redis", server.connection_url) as run:
+        run.wait_until_up()
+        assert server._process is not None
+        server._process.send_signal(signal.SIGSTOP)
+        asking = [socket.create_connection(("127.0.0.1", run.port), 10) for _ in range(10)]
+        for one in asking:
+            one.sendall(head("GET /-/ready HTTP/1.1"))
+        healthy = [get(run.port, "/-/health")[0] for _ in range(3)]
+        asking[0].setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has been told yet
+            asking[0].recv(1)
+        answers = []
+        for one in asking:
+            one.settimeout(20)
+            answers.append(one.recv(12))
+            one.close()
+        server._process.send_signal(signal.SIGCONT)
+
+    assert healthy == [200] * 3
+    assert answers == [b"HTTP/1.1 503"] * 10
+
+
 def test_a_declared_length_over_the_limit_is_refused_unread(shared: Run) -> None:
     """A Content-Length over the route's max_body is a 413 before any of the body was sent."""
     status, _ = talk(shared.port, head("POST /in HTTP/1.1", JSON, "Content-Length: 1001"))

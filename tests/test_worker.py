@@ -511,3 +511,26 @@ def test_a_letter_is_replayed_wherever_its_transform_is_defined(
     assert result is not None
     assert result.exc_string is None
     assert len(fetch(client, letter).return_value()) == 1
+
+
+@pytest.mark.parametrize("start", [["-m", "program"], ["program.py"]], ids=["-m", "a file"])
+def test_a_letter_of_a_program_names_a_module_that_others_can_import(tmp_path: Path, start: list[str]) -> None:
+    """A relay that is declared in the program which is run is in `__main__` there, and nowhere else."""
+    (tmp_path / "program.py").write_text(
+        "from trafficrelay import MemoryOutbox, Relay\nfrom webtest import TestApp\n"
+        "outbox = MemoryOutbox()\nrelay = Relay(outbox=outbox)\n"
+        '@relay.route("/a", verify=None, job="tests.jobs.echo")\n'
+        "def broken(event): return None\n"
+        'TestApp(relay.app).post("/a", b"x", status=202)\n'
+        'print(outbox.dead_letters[0].data["modules"][0])\n'
+    )
+    done = subprocess.run(
+        [sys.executable, *start],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "program\n"

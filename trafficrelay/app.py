@@ -9,8 +9,8 @@ decoded already and spools to disk without a bound; `wsgi_input` reads them.
 from __future__ import annotations
 
 import logging
+import os
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from .errors import (
     Unavailable,
 )
 from .event import Event, Headers, now
+from .failures import without_words
 from .intake import BUGS, Intake
 from .reply import Reply
 from .route import METHODS, Route
@@ -59,16 +60,16 @@ def make_app(intake: Intake, routes: tuple[Route, ...]) -> bottle.Bottle:
     return app
 
 
-def body_limit(app: bottle.Bottle, method: str, path: str) -> int:
-    """Give the bytes that the route for this request takes as a body; 0 where no route is.
+def body_limit(app: bottle.Bottle, method: str, path: str) -> int | None:
+    """Give the bytes that the route for this request takes as a body; `None` where no route is.
 
     For servers that read the body before they call the app.
     """
     try:
         route, _ = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": _text(path)})
     except bottle.HTTPError:
-        return 0
-    limit: int = route.config.get("max_body", 0)
+        return None
+    limit: int | None = route.config.get("max_body")
     return limit
 
 
@@ -144,8 +145,8 @@ def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]
             reply = make(**params)
         except Refusal as refusal:
             reply = _problem(refusal)
-        except BUGS:
-            log.exception("a request could not be answered")
+        except BUGS as error:
+            log.error("a request could not be answered\n%s", without_words(error))
             reply = Reply.problem(Failed("The request could not be processed."))
         response = bottle.HTTPResponse(reply.body, reply.status)
         for name, value in reply.headers:
@@ -158,9 +159,9 @@ def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]
 def _problem(refusal: Refusal) -> Reply:
     try:
         return Reply.problem(refusal)
-    except Exception:
+    except Exception as error:
         # Users raise refusals with words and headers of their own, which may not fit into an answer.
-        log.exception("a refusal with status %d could not be put into words", refusal.status)
+        log.error("a refusal could not be put into words\n%s", without_words(error))
         return Reply.problem(Failed("The request could not be processed."))
 
 
@@ -168,7 +169,7 @@ def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | 
     received_at = now()
     body = read_body(environ, route.max_body)
     return Event(
-        id=uuid.uuid4().hex,
+        id=os.urandom(16).hex(),
         route=route.rule,
         received_at=received_at,
         method=environ["REQUEST_METHOD"].upper(),

@@ -16,13 +16,12 @@ from . import __version__
 from .errors import DeclarationError, RelayError, ServerError, TargetError
 
 DATA_VARIABLE: Final = "TRAFFICRELAY_DATA"
-URL_VARIABLE: Final = "TRAFFICRELAY_REDIS_URL"
 
 _RUN_HELP: Final = """\
 Serve a relay, and run what it needs.
 
 Without a Redis URL it starts a Valkey of its own that keeps its data in --data, and a worker for each queue.
-The URL is the one of --redis, then the relay's own, then $TRAFFICRELAY_REDIS_URL.
+The Redis is that of --redis, then the relay's own, then $TRAFFICRELAY_REDIS_URL.
 
     trafficrelay run shop.hooks:relay
     trafficrelay run shop.hooks:relay --redis redis://localhost:6379/0 --processes 2
@@ -64,16 +63,20 @@ def _run(options: argparse.Namespace) -> None:
     relay = load_target(options.target)
     if importlib.util.find_spec("granian") is None:
         raise missing_extra("granian", "or mount relay.app in a server of your own")
-    url = options.redis or relay.redis_url or os.environ.get(URL_VARIABLE) or ""
+    url: str | None = options.redis or relay.redis_url
+    own = url or relay.bound
     if url:
-        # Binding here tells a bad URL before anything is started.
         relay.bind(url)
+    if own:
+        relay.outbox  # noqa: B018 - made here so that a bad URL, client or serializer is told before anything starts
     port = free_port(options.host, options.port)
     with contextlib.ExitStack() as stack:
         embedded: Embedded | None = None
-        if not url:
+        if not own:
             queues = () if options.no_worker else relay.queues
-            embedded = stack.enter_context(Embedded(options.data, queues, grace=options.stop_timeout))
+            embedded = stack.enter_context(
+                Embedded(options.data, queues, serializer=relay.serializer_name, grace=options.stop_timeout)
+            )
             embedded.watch(on_end=lambda: os.kill(os.getpid(), signal.SIGTERM))
             url = embedded.url
         data = embedded.data if embedded else None

@@ -54,4 +54,6 @@ def _find_relay(modules: list[str], event: Event) -> Relay:
             f"The relay of the route {event.method} {event.route} is in {places}, which cannot be imported here: "
             f"{missing}. Run the worker where it can."
         ) from missing
-    raise DeadLetterError(f"The module {places} has no relay with the route {event.method} {event.route} any more.")
+    raise DeadLetterError(
+        f"{places or 'Its module'} has no relay with the route {event.method} {event.route} any more."
+    )

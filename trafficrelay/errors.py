@@ -195,11 +195,15 @@ class TransformError(RelayError):
 
 
 class OutboxError(RelayError):
-    """The outbox did not take an event. Nothing of it was kept."""
+    """The outbox did not take an event."""
 
 
 class OutboxUnavailable(OutboxError):
-    """The outbox does not answer, or says that it cannot write now."""
+    """The outbox does not answer, or says that it cannot write now.
+
+    If it says so, nothing was written. If it does not answer, that is not known: a Redis that was frozen may write the
+    event when it goes on. The same handover sent again is safe either way.
+    """
 
 
 class OutboxCorrupt(OutboxError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, Final
 from .body import read_data
 from .errors import Failed, OutboxError, Refusal, Unavailable, Unverified
 from .event import FORMAT, Event
+from .failures import without_words
 from .outbox.handover import DeadLetter, Handover, Job, Outbox, Receipt
 from .reply import Reply
 from .route import Route
@@ -120,7 +122,7 @@ class Intake:
             context=context,
             jobs=jobs,
             dead_letter=letter,
-            dedupe=None if key is None else f"{_identity(route)}\0{key}",
+            dedupe=None if key is None else _dedupe_name(route, event, key),
             dedupe_window=route.window,
         )
 
@@ -131,7 +133,7 @@ class Intake:
             raise Failed("The event could not be processed.") from error
         return DeadLetter(
             function=REPLAY,
-            queue=route.queue_of if isinstance(route.queue_of, str) else "default",
+            queue=_letters_queue(route, event),
             data={
                 "v": FORMAT,
                 # Where the relay was made; or, where a function elsewhere made it, where its transform is.
@@ -197,8 +199,10 @@ def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
     # The event is in the outbox: a failing answer must not make its sender send it again.
     try:
         reply: Any = choose(event)
-    except BUGS:
-        log.exception("the reply function of %s failed; event %s was accepted", event.route, event.id)
+    except BUGS as error:
+        log.error(
+            "the reply function of %s failed; event %s was accepted\n%s", event.route, event.id, without_words(error)
+        )
         return None
     if isinstance(reply, Reply):
         return reply
@@ -206,8 +210,22 @@ def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
     return None
 
 
-def _identity(route: Route) -> str:
-    """What a duplicate key belongs to: two programs on one Redis may have a rule in common, not a rule and a job."""
+def _letters_queue(route: Route, event: Event) -> str:
+    """Choose the queue in whose failed registry a dead letter lies: the event's own, if the failure left one."""
+    if isinstance(route.queue_of, str):
+        return route.queue_of
+    try:
+        return route.queue_of(event)
+    except BUGS:
+        return "default"
+
+
+def _dedupe_name(route: Route, event: Event, key: str) -> str:
+    """Say what a duplicate key belongs to.
+
+    To the rule's parameters: tenants behind one rule may number their orders alike. To the job and the queue: two
+    programs on one Redis may have a rule in common.
+    """
     job = route.job_of if isinstance(route.job_of, str) else "*"
     queue = route.queue_of if isinstance(route.queue_of, str) else "*"
-    return f"{route.rule}\0{job}\0{queue}"
+    return json.dumps([route.rule, sorted(event.params.items()), job, queue, key])

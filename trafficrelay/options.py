@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
-from .errors import DeclarationError
+from .errors import DeclarationError, TransformError
 from .event import Event
 
 Duration: TypeAlias = int | float | str | timedelta
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DOTTED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 
@@ -62,7 +63,7 @@ def check_plain(option: str, function: Any) -> None:
 
 
 def seconds(value: Duration, option: str, *, least: int) -> int:
-    """Read a number of seconds: `90`, `"90s"`, `"15m"`, `"24h"`, `"7d"` or a timedelta, rounded down.
+    """Read a number of whole seconds: `90`, `"90s"`, `"15m"`, `"24h"`, `"7d"` or a timedelta. RQ knows no fractions.
 
     Raises:
         DeclarationError: it is none of these, or less than `least`.
@@ -74,9 +75,10 @@ def seconds(value: Duration, option: str, *, least: int) -> int:
         number = value
     elif isinstance(value, str) and (match := re.fullmatch(r"(\d{1,9})([smhd]?)", value)):
         number = int(match[1]) * _UNITS[match[2] or "s"]
-    if number is None or not least <= number <= 10**10:
+    if number is None or not least <= number <= 10**10 or number != int(number):
         raise DeclarationError(
-            f'{option} is a time of {least} s or more, such as 90, "15m" or "7d", not {value!r}.', option=option
+            f'{option} is a time of {least} s or more in whole seconds, such as 90, "15m" or "7d", not {value!r}.',
+            option=option,
         )
     return int(number)
 
@@ -198,9 +200,9 @@ def dedupe_key(option: Any) -> DedupeKey | None:
         return None
     if callable(option):
         check_plain("dedupe", option)
-        return lambda event: _text(option(event))
+        return lambda event: _text(_scalar(option(event)))
     kind, _, name = option.partition(":") if isinstance(option, str) else ("", "", "")
-    if kind == "header" and name:
+    if kind == "header" and _HEADER.fullmatch(name):
         return lambda event: _text(event.headers.get(name))
     if kind == "data" and name and all(name.split(".")):
         path = tuple(name.split("."))
@@ -220,6 +222,13 @@ def _look_up(data: Any, path: tuple[str, ...]) -> Any:
         else:
             return None
     return data
+
+
+def _scalar(value: Any) -> Any:
+    # Where a path in the data leads to a list, the event has no key; a function that gives one is a mistake.
+    if isinstance(value, dict | list):
+        raise TransformError(f"The dedupe function gave a {type(value).__name__}; a key is a string or a number.")
+    return value
 
 
 def _text(value: Any) -> str | None:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .errors import DeadLetterError, DeclarationError
@@ -75,7 +76,7 @@ class Relay:
         self._outbox = outbox
         # The caller's module, as namedtuple and logging find it: a dead letter that is run again in a worker has to
         # find the relay, and knows no more of it than a name.
-        self._module = str(sys._getframe(1).f_globals.get("__name__", ""))
+        self._module = _importable_name(sys._getframe(1).f_globals)
         self._routes: list[Route] = []
         self._rules: Rules | None = None
         self._app: bottle.Bottle | None = None
@@ -94,7 +95,7 @@ class Relay:
         """
         # Now, and not when the decorator is called: `@relay.route` without parentheses would declare nothing.
         check_rule(rule)
-        check_names(options)
+        check_names(options, without=("rule", "transform"))
 
         def decorate(transform: _F) -> _F:
             self.add(Route(rule, transform=transform, **options))
@@ -152,6 +153,20 @@ class Relay:
     def bound(self) -> bool:
         """Whether the relay knows where its events go."""
         return self._outbox is not None or self._source is not None
+
+    @property
+    def serializer_name(self) -> str | None:
+        """What `rq worker --serializer` is given, so that workers read what is written; `None` for RQ's default.
+
+        Raises:
+            DeclarationError: it is an object without a name that a worker could be given.
+        """
+        serializer = self._serializer
+        if serializer is None or isinstance(serializer, str):
+            return serializer
+        if not isinstance(serializer, type):
+            raise DeclarationError("Give the serializer by its dotted name: workers have to be told of it too.")
+        return f"{serializer.__module__}.{serializer.__qualname__}"
 
     @property
     def redis_url(self) -> str | None:
@@ -249,6 +264,14 @@ class Relay:
         """Close the connections to Redis. The next event opens new ones."""
         if self._outbox is not None:
             self._outbox.close()
+
+
+def _importable_name(module: dict[str, Any]) -> str:
+    """Give the name under which another process imports a module, also of the one that is run as a program."""
+    if module.get("__name__") != "__main__":
+        return str(module.get("__name__", ""))
+    spec = module.get("__spec__")
+    return spec.name if spec else Path(module.get("__file__", "")).stem
 
 
 def _checked(source: Any) -> Any:

@@ -16,7 +16,7 @@ JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
 
 # Statuses whose answers have no body (RFC 9110, 15.3.5 and 15.4.5).
-_BODILESS: Final = frozenset({204, 304})
+BODILESS: Final = frozenset({204, 304})
 
 # RFC 9110, 5.6.2 and 5.5: the characters of a header's name and value; WSGI wants values in latin-1.
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -61,7 +61,7 @@ class Reply:
             raise DeclarationError(f"A reply's status is a number from 200 to 599, not {status!r}.", option="reply")
         pairs = _pairs(headers)
         content, kind = _content(body)
-        if content and status in _BODILESS:
+        if content and status in BODILESS:
             raise DeclarationError(f"A reply with status {status} has no body.", option="reply")
         if content and not any(name.lower() == "content-type" for name, _ in pairs):
             pairs += (("Content-Type", kind),)

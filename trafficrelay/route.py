@@ -188,13 +188,17 @@ class RouteOptions(TypedDict, total=False):
     on_error: str
 
 
-def check_names(options: Iterable[str]) -> None:
+def check_names(options: Iterable[str], *, without: tuple[str, ...] = ()) -> None:
     """Check the names of a route's options.
+
+    Args:
+        options: the names.
+        without: options that cannot be given here.
 
     Raises:
         DeclarationError: one is unknown.
     """
-    known = sorted(entry.name for entry in fields(Route) if entry.init)
+    known = sorted(entry.name for entry in fields(Route) if entry.init and entry.name not in without)
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

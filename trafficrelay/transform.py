@@ -24,6 +24,10 @@ MAX_DEPTH: Final = 100
 """How deep a job's argument may be nested. Python's pickle gives up at some 500, in the middle of the hand-over."""
 
 
+MAX_INT_BITS: Final = 13_300
+"""How large an integer may be. Python refuses to write or read more than 4,300 digits (sys.set_int_max_str_digits)."""
+
+
 class _Drop:
     """The type of `DROP`."""
 
@@ -72,7 +76,11 @@ def apply(transform: Transform, event: Event) -> list[Any]:
 def _plain(value: Any, depth: int) -> Any:
     """Give a value as what JSON can say. Most values are that already: they are looked at and kept."""
     kind = type(value)
-    if value is None or kind is str or kind is int or kind is bool:
+    if value is None or kind is str or kind is bool:
+        return value
+    if kind is int:
+        if value.bit_length() > MAX_INT_BITS:
+            raise TransformError("What the transform gave back holds an integer of more than 4,000 digits.")
         return value
     if kind is float:
         if not math.isfinite(value):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import Error
@@ -128,9 +128,18 @@ class _Task(WSGITask):
         return environ
 
 
+class _Parser(HTTPRequestParser):
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        # RFC 9112, 6.3: an attempt to smuggle a request past a proxy. waitress follows the one and forgets the other.
+        if self.chunked and "CONTENT_LENGTH" in self.headers:
+            raise ParsingError("both Content-Length and Transfer-Encoding")
+
+
 class _Channel(HTTPChannel):
     """One connection."""
 
+    parser_class = _Parser
     task_class = _Task
     error_task_class = _ProblemTask
     logger = logger

@@ -31,6 +31,8 @@ def connect(source: str | redis.Redis) -> redis.Redis:
         "socket_connect_timeout": CONNECT_TIMEOUT,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_timeout": False,
+        # redis-py's 100 would refuse the 101st thread although Redis is well. The server bounds its threads.
+        "max_connections": 2**31,
     }
     if isinstance(source, str):
         try:

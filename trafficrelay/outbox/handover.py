@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from ..errors import OutboxError
@@ -29,7 +29,7 @@ class Job:
 
     function: str
     queue: str
-    data: Any
+    data: Any = field(repr=False)
     options: JobOptions
 
 
@@ -47,8 +47,8 @@ class DeadLetter:
 
     function: str
     queue: str
-    data: Any
-    traceback: str
+    data: Any = field(repr=False)
+    traceback: str = field(repr=False)
     ttl: int | None
 
 
@@ -67,10 +67,10 @@ class Handover:
     """
 
     id: str
-    context: Mapping[str, Any]
+    context: Mapping[str, Any] = field(repr=False)
     jobs: tuple[Job, ...] = ()
     dead_letter: DeadLetter | None = None
-    dedupe: str | None = None
+    dedupe: str | None = field(default=None, repr=False)
     dedupe_window: int = 0
     replay: bool = False
 

@@ -19,6 +19,7 @@ import redis
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    MaxConnectionsError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
@@ -55,6 +56,7 @@ _REASONS: Final = (
     (NoPermissionError, "refused the event (its user has no permission for what the script does)"),
     (OutOfMemoryError, "refused the event (it is out of memory)"),
     (ReadOnlyError, "refused the event (it is read-only, a replica perhaps)"),
+    (MaxConnectionsError, "was not asked: all connections that its URL allows are in use"),
     (RedisConnectionError, "does not answer"),
     (RedisTimeoutError, "does not answer in time"),
 )
@@ -127,12 +129,13 @@ class RQOutbox:
 
     def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
         """Write several events, each as `accept` does, in one round trip for all."""
-        calls = [self._keys_and_args(handover) for handover in handovers]
+        calls = [self._call(handover) for handover in handovers]
+        good = [call for call in calls if not isinstance(call, OutboxError)]
         try:
-            replies = self._run(calls)
+            replies = iter(self._run(good) if good else ())
         except RedisError as error:
-            return [_translated(error) for _ in handovers]
-        return [_translated(reply) if isinstance(reply, RedisError) else _receipt(reply) for reply in replies]
+            return [call if isinstance(call, OutboxError) else _translated(error) for call in calls]
+        return [call if isinstance(call, OutboxError) else _result(next(replies)) for call in calls]
 
     def check(self) -> None:
         """Return if Redis answers.
@@ -168,6 +171,15 @@ class RQOutbox:
             for keys, args in calls:
                 pipeline.evalsha(self._script.sha, len(keys), *keys, *args)
             return pipeline.execute(raise_on_error=False)
+
+    def _call(self, handover: Handover) -> _Call | OutboxError:
+        try:
+            return self._keys_and_args(handover)
+        except Exception as error:
+            # A serializer of the user's own, say. It must not take the rest of a batch with it.
+            failure = OutboxError(f"The event cannot be written for RQ ({type(error).__name__}).")
+            failure.__cause__ = error
+            return failure
 
     def _keys_and_args(self, handover: Handover) -> _Call:
         mark = KEYS + handover.mark
@@ -243,7 +255,9 @@ class RQOutbox:
         return _Template(job, rq_queue.key, rq_queue.key, "L" if options.at_front else "R")
 
 
-def _receipt(reply: tuple[int, bytes]) -> Receipt:
+def _result(reply: Any) -> Receipt | OutboxError:
+    if isinstance(reply, RedisError):
+        return _translated(reply)
     new, receipt = reply
     first, _, count = receipt.decode("ascii").partition(" ")
     return Receipt(first, int(count), duplicate=not new)

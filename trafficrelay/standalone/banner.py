@@ -19,14 +19,14 @@ _WILDCARD: Final = re.compile(r"<(\w*)(?::([a-zA-Z_]*)[^>]*)?>")
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
 
 
-def banner(relay: Relay, *, host: str, port: int, url: str, data: Path | None, workers: bool) -> str:
+def banner(relay: Relay, *, host: str, port: int, url: str | None, data: Path | None, workers: bool) -> str:
     """Make the text.
 
     Args:
         relay: the relay that is served.
         host: the address it listens on.
         port: its port.
-        url: the Redis URL that jobs go to.
+        url: the Redis URL that jobs go to; `None` for what the relay is declared with, if that is no URL.
         data: where the embedded Valkey keeps its data, `None` with a Redis of the user's own.
         workers: whether the embedded workers run.
     """
@@ -71,19 +71,20 @@ def _queue(route: Route) -> str:
     return "a queue chosen for each event"
 
 
-def _where_jobs_go(relay: Relay, *, url: str, data: Path | None, workers: bool) -> list[str]:
-    if data is None:
-        lines = [f"Jobs go to {masked(url)}. Workers run them:"]
-        return lines + [f"  {_worker_line(url, queue)}" for queue in _queues(relay)]
+def _where_jobs_go(relay: Relay, *, url: str | None, data: Path | None, workers: bool) -> list[str]:
+    if url is None or data is None:
+        place = "what the relay is declared with" if url is None else masked(url)
+        return [f"Jobs go to {place}. Workers run them:", *_worker_lines(relay, url, _queues(relay))]
     lines = [f"Jobs go to a Valkey of this run's own; its data lies in {data}"]
     if Path(unquote(urlsplit(url).path)).parent != data:
         lines.append(f"(that path is too long for a socket, which is at {url})")
     if not workers:
-        return [*lines, "No worker runs. Start some:", *(f"  {_worker_line(url, queue)}" for queue in _queues(relay))]
+        return [*lines, "No worker runs. Start some:", *_worker_lines(relay, url, _queues(relay))]
     if relay.queues:
         lines.append(f"A worker runs for each queue: {', '.join(relay.queues)}")
     if relay.dynamic_queues:
-        lines += ["Queues that are chosen for each event need workers of their own:", f"  {_worker_line(url, 'NAME')}"]
+        lines.append("Queues that are chosen for each event need workers of their own:")
+        lines += _worker_lines(relay, url, ["NAME"])
     return lines
 
 
@@ -91,8 +92,10 @@ def _queues(relay: Relay) -> list[str]:
     return [*relay.queues, *(["NAME"] if relay.dynamic_queues else [])]
 
 
-def _worker_line(url: str, queue: str) -> str:
-    return shlex.join(["rq", "worker", "--with-scheduler", "--url", masked(url), queue])
+def _worker_lines(relay: Relay, url: str | None, queues: list[str]) -> list[str]:
+    words = ["rq", "worker", "--with-scheduler", "--url", "URL" if url is None else masked(url)]
+    words += ["--serializer", relay.serializer_name] if relay.serializer_name else []
+    return [f"  {shlex.join([*words, queue])}" for queue in queues]
 
 
 def _credentials(route: Route, body: bytes) -> list[str]:

@@ -35,6 +35,7 @@ class Embedded:
     Args:
         data: the data directory; it is made where it is missing.
         queues: the queues that get a worker each; none for Valkey alone.
+        serializer: what `rq worker --serializer` is given, `None` for nothing.
         grace: seconds that running jobs have to finish in at the end.
 
     Attributes:
@@ -43,11 +44,14 @@ class Embedded:
         failure: a sentence once the keeper has ended by itself, `""` until then.
     """
 
-    def __init__(self, data: Path, queues: tuple[str, ...], *, grace: float = 10.0) -> None:
+    def __init__(
+        self, data: Path, queues: tuple[str, ...], *, serializer: str | None = None, grace: float = 10.0
+    ) -> None:
         self.url = ""
         self.data = data
         self.failure = ""
         self._queues = queues
+        self._serializer = serializer
         self._grace = grace
         self._stopping = False
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -62,7 +66,9 @@ class Embedded:
         valkey.find_binary()
         self.data = prepare(self.data)
         command = [sys.executable, "-m", "trafficrelay.standalone.keeper"]
-        command += ["--data", str(self.data), "--grace", str(self._grace), *self._queues]
+        command += ["--data", str(self.data), "--grace", str(self._grace)]
+        command += ["--serializer", self._serializer] if self._serializer else []
+        command += self._queues
         self._keeper = subprocess.Popen(  # noqa: S603 - this interpreter, no shell
             command,
             stdin=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """The process that owns the embedded pieces: Valkey and one `rq worker` for each queue.
 
-    python -m trafficrelay.standalone.keeper --data DIR --grace SECONDS [QUEUE ...]
+    python -m trafficrelay.standalone.keeper --data DIR --grace SECONDS [--serializer NAME] [QUEUE ...]
 
 The main process starts it and holds the other end of its stdin. When that end closes, the main process wants it to end
 or has gone, by kill -9 too. It says one line of JSON on stdout: `{"url": ..., "data": ...}` when all is ready, or
@@ -40,12 +40,14 @@ class Keeper:
     Args:
         data: the data directory, prepared.
         queues: the queues that get a worker each.
+        serializer: what the workers' `--serializer` is given, `None` for nothing.
         grace: seconds that running jobs have to finish in when the keeper ends.
     """
 
-    def __init__(self, data: Path, queues: Sequence[str], *, grace: float) -> None:
+    def __init__(self, data: Path, queues: Sequence[str], *, serializer: str | None, grace: float) -> None:
         self._data = data
         self._queues = queues
+        self._serializer = serializer
         self._grace = grace
         self._asked_to_end = False
 
@@ -64,7 +66,8 @@ class Keeper:
             lock.write(Holder(os.getpid(), socket=str(socket)))
             server = valkey.start(self._data, socket)
             url = valkey.url_of(socket)
-            workers = [QueueWorker(url, queue, marker_of(self._data)) for queue in self._queues]
+            marker = marker_of(self._data)
+            workers = [QueueWorker(url, queue, marker, serializer=self._serializer) for queue in self._queues]
             try:
                 say({"url": url, "data": str(self._data)})
                 self._watch(server, workers)
@@ -124,10 +127,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trafficrelay.standalone.keeper", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--grace", type=float, required=True)
+    parser.add_argument("--serializer")
     parser.add_argument("queues", nargs="*")
     options = parser.parse_args()
     try:
-        Keeper(options.data, options.queues, grace=options.grace).run()
+        Keeper(options.data, options.queues, serializer=options.serializer, grace=options.grace).run()
     except ServerError as error:
         in_use = isinstance(error, DataDirectoryInUse)
         say({"error": str(error), "kind": "in_use" if in_use else "server"})

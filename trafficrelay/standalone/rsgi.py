@@ -18,9 +18,10 @@ from wsgiref.types import WSGIEnvironment
 
 from ..app import PUT_OFF, body_limit
 from ..errors import BodyTooLarge, Failed, Malformed, OutboxError, Refusal, RequestTimeout
+from ..failures import without_words
 from ..intake import Prepared, unavailable
 from ..outbox.handover import Outbox
-from ..reply import Reply
+from ..reply import BODILESS, Reply
 from .batches import Batches
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ logger = logging.getLogger("trafficrelay.standalone")
 
 # These are about one connection, which is granian's business (PEP 3333 forbids them to apps).
 _HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "trailer", "te"})
-_BODILESS: Final = frozenset({204, 304})
 
 
 class Exchange(Protocol):
@@ -81,15 +81,19 @@ class RelayService:
         self._body_timeout = body_timeout
         self._on_stop = on_stop
         self._executor: ThreadPoolExecutor | None = None
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="trafficrelay-ready")
+        self._asking: asyncio.Future[Answer] | None = None
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make the threads; granian calls this in each server process before the first request."""
-        self._executor = ThreadPoolExecutor(max(self._threads, 1), thread_name_prefix="trafficrelay")
+        if self._threads:
+            self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="trafficrelay")
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the threads; granian calls this when every request has been answered."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+        self._asker.shutdown(wait=False, cancel_futures=True)
         self._batches.close()
         if self._on_stop is not None:
             self._on_stop()
@@ -105,18 +109,18 @@ class RelayService:
         except Refusal as refusal:
             # The rest of the body may still be on its way, so this connection is of no use for a next request.
             reply = _closing(_problem(refusal))
-        except Exception:
+        except Exception as error:
             # Neither path nor query: senders put credentials into both.
-            logger.exception("A %s request could not be handled.", scope.method)
+            logger.error("A %s request could not be handled.\n%s", scope.method, without_words(error))
             reply = _closing(_problem(Failed()))
         _send(proto, scope.method, reply)
 
     async def _reply(self, scope: Scope, proto: Exchange) -> Answer:
         environ = make_environ(scope)
         limit = body_limit(self._app, scope.method, environ["PATH_INFO"])
-        body = await self._read(proto, environ, limit) if limit else b""
+        body = b"" if limit is None else await self._read(proto, environ, limit)
         environ["wsgi.input"] = io.BytesIO(body)
-        if limit and environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+        if limit is not None and environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
             # The chunks are put together. Any other coding is left for the app to refuse; granian does not undo it.
             del environ["HTTP_TRANSFER_ENCODING"]
             environ["CONTENT_LENGTH"] = str(len(body))
@@ -133,11 +137,20 @@ class RelayService:
         return _answer(prepared.answer(receipt))
 
     async def _call(self, environ: WSGIEnvironment) -> Answer:
-        # What is under /-/ asks Redis how it is, and waits for it.
-        if self._threads or environ["PATH_INFO"].startswith("/-/"):
+        path = environ["PATH_INFO"]
+        if path == "/-/ready":
+            return await self._ready(environ)
+        if self._threads and not path.startswith("/-/"):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, _call, self._app, environ)
         return _call(self._app, environ)
+
+    async def _ready(self, environ: WSGIEnvironment) -> Answer:
+        """Ask Redis how it is, once for all who want to know meanwhile: it may take its time, and anybody may ask."""
+        if self._asking is None or self._asking.done():
+            loop = asyncio.get_running_loop()
+            self._asking = loop.run_in_executor(self._asker, _call, self._app, environ)
+        return await asyncio.shield(self._asking)
 
     async def _read(self, proto: Exchange, environ: WSGIEnvironment, limit: int) -> bytes:
         declared = environ.get("CONTENT_LENGTH")
@@ -227,8 +240,8 @@ def _call(app: bottle.Bottle, environ: WSGIEnvironment) -> Answer:
     """Call the WSGI app and collect its answer. Never raises, because a thread's SystemExit would end the server."""
     try:
         return _collect(app, environ)
-    except BaseException:
-        logger.exception("The app failed on a %s request.", environ["REQUEST_METHOD"])
+    except BaseException as error:
+        logger.error("The app failed on a %s request.\n%s", environ["REQUEST_METHOD"], without_words(error))
         return _problem(Failed())
 
 
@@ -266,7 +279,7 @@ def _closing(answer: Answer) -> Answer:
 def _send(proto: Exchange, method: str, reply: Answer) -> None:
     headers = reply.headers
     try:
-        if reply.status in _BODILESS or method == "HEAD":
+        if reply.status in BODILESS or method == "HEAD":
             proto.response_empty(reply.status, headers)
             return
         # granian counts the bytes itself.

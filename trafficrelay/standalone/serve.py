@@ -30,7 +30,7 @@ _LOG_HANDLERS: Final = {
 def serve(
     target: str,
     *,
-    url: str,
+    url: str | None,
     host: str,
     port: int,
     processes: int,
@@ -42,7 +42,7 @@ def serve(
 
     Args:
         target: `module:relay`; every server process loads it for itself.
-        url: the Redis URL that the relay is bound to.
+        url: the Redis URL that the relay is bound to; `None` leaves it with what it is declared with.
         host: the address to listen on.
         port: the port to listen on, not 0.
         processes: how many server processes share the port.
@@ -130,7 +130,7 @@ def missing_extra(module: str, otherwise: str) -> ServerError:
     return ServerError(f"{module} is not installed: pip install 'trafficrelay[standalone]', {otherwise}.")
 
 
-def _load(target: str, *, url: str, threads: int, body_timeout: float, stop_timeout: int, parent: int) -> Any:
+def _load(target: str, *, url: str | None, threads: int, body_timeout: float, stop_timeout: int, parent: int) -> Any:
     """Make what granian serves; it calls this in each of its processes."""
     # Ctrl-C reaches every process of the terminal. Only the parent shall act on it and end the others in order, or
     # granian takes a server process that was quicker than the parent for one that crashed.
@@ -142,7 +142,8 @@ def _load(target: str, *, url: str, threads: int, body_timeout: float, stop_time
     from .target import load_target
 
     relay = load_target(target)
-    relay.bind(url)
+    if url is not None:
+        relay.bind(url)
 
     def leave() -> None:
         relay.close()

@@ -31,19 +31,21 @@ class QueueWorker:
     lost. Each has a scheduler, without which delayed jobs and retries never run.
     """
 
-    def __init__(self, url: str, queue: str, marker: str) -> None:
+    def __init__(self, url: str, queue: str, marker: str, *, serializer: str | None = None) -> None:
         """Make a worker that is not started yet.
 
         Args:
             url: where the jobs are.
             queue: the queue's name.
             marker: `NAME=value` for its environment, by which its processes are known later.
+            serializer: what its `--serializer` is given, `None` for nothing.
         """
         self.queue = queue
         self._url = url
         name, _, value = marker.partition("=")
         self._environment = {**os.environ, name: value}
-        self._command = [sys.executable, "-m", "rq.cli", "worker", "--url", url, "--with-scheduler", queue]
+        self._command = [sys.executable, "-m", "rq.cli", "worker", "--url", url, "--with-scheduler"]
+        self._command += ["--serializer", serializer, queue] if serializer else [queue]
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._start_at = 0.0

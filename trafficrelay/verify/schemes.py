@@ -20,6 +20,7 @@ import binascii
 import hashlib
 import hmac
 import inspect
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from ..event import Event
 Keys: TypeAlias = str | bytes | Sequence[str | bytes]
 Secret: TypeAlias = Keys | Callable[[Event], Keys | None]
 Verifier: TypeAlias = Callable[[Event], Any]
+
+log = logging.getLogger("trafficrelay")
 
 TOLERANCE: Final = 300
 """Seconds by which a signed timestamp may differ from ours (Standard Webhooks: "Webhook Timestamp")."""
@@ -88,19 +91,18 @@ class Secrets:
         return f"<Secrets of {self.owner}>"
 
     def of(self, event: Event) -> tuple[bytes, ...]:
-        """Give the keys that count for `event`, at least one.
+        """Give the keys that count for `event`; none if the function that looks them up knows none.
 
-        Raises:
-            Unverified: the function that looks them up knows none for this event.
+        Without keys nothing matches, and the refusal is the usual one: it must not tell which tenants there are.
         """
         if self._fixed:
             return self._fixed
         try:
             found = self._keys(self.given(event))
-        except LookupError as error:
-            raise Unverified("No secret is known for this sender.") from error
+        except LookupError:
+            found = ()
         if not found:
-            raise Unverified("No secret is known for this sender.")
+            log.info("%s: no secret is known for the sender of event %s", self.owner, event.id)
         return found
 
     def _keys(self, values: Any) -> tuple[bytes, ...]:
