@@ -227,7 +227,7 @@ def test_wildcards_are_filled_in(rule: str, path: str) -> None:
         ("redis://localhost:6379/0", "redis://localhost:6379/0"),
         ("redis://:hush@localhost/0", "redis://***@localhost/0"),
         ("rediss://me:hush%40@host:1/2", "rediss://***@host:1/2"),
-        ("unix:///run/redis.sock?password=hush", "unix:///run/redis.sock"),
+        ("unix:///run/redis.sock?password=hush&db=3", "unix:///run/redis.sock?password=***&db=3"),
         ("redis://:hu/sh@localhost/0", "redis://***"),
     ],
 )
@@ -251,3 +251,35 @@ def test_the_banner_masks_the_password() -> None:
 def test_an_address_that_clients_can_use_is_shown(host: str, url: str) -> None:
     """An address that stands for all is shown as this machine's."""
     assert base_url(host, 80) == url
+
+
+def test_an_empty_redis_option_is_refused(directory: Path) -> None:
+    """A variable that is not set must not start a private Valkey in a container."""
+    with Run(directory, "--redis", "") as run:
+        code = run.process.wait(20)
+
+    assert code == 2
+    assert (
+        run.log.read_text() == "trafficrelay: --redis is empty. Is the environment variable set that it comes from?\n"
+    )
+
+
+def test_a_redis_that_is_away_at_the_start_is_said(directory: Path) -> None:
+    """It serves all the same, and says what senders get meanwhile."""
+    with Run(directory, "--redis", "redis://127.0.0.1:1") as run:
+        status, _ = post(run.wait_until_up().port, "/in", b"[7]")
+        run.end()
+
+    assert status == 503
+    assert "trafficrelay: Redis does not answer. Until it does, senders get 503.\n" in run.log.read_text()
+    assert "POST answered 503: The event cannot be kept now; send it again." in run.log.read_text()
+
+
+def test_an_option_of_a_url_that_does_not_exist_is_told(directory: Path) -> None:
+    """redis-py itself would say so with the first event."""
+    with Run(directory, "--redis", "redis://127.0.0.1?nosuch=1") as run:
+        code = run.process.wait(20)
+
+    assert code == 2
+    assert "nosuch" in run.log.read_text()
+    assert "Traceback" not in run.log.read_text()

@@ -131,6 +131,8 @@ def nested() -> Callable[[Any], Any]:
         ("delay", 0.5, "whole seconds"),
         ("delay", timedelta(seconds=2, milliseconds=900), "whole seconds"),
         ("dedupe", "header: X-Id", "header:NAME"),
+        ("dedupe", "data:lines[0].id", "data:path.to.field"),
+        ("verify", lambda: True, "one argument, the event"),
         ("delay", None, "delay is a time"),
         ("at_front", 1, "True or False"),
         ("dedupe", "X-GitHub-Delivery", '"header:NAME"'),
@@ -408,6 +410,7 @@ def test_what_a_function_chooses_is_checked_like_a_value(option: str, bad: Any) 
         ("/-", "belongs to the relay"),
         ("/-/mine", "belongs to the relay"),
         ("/a?b=1", "without a query"),
+        ("/x/{shop}", "Write <name>"),
         ("/a#b", "no path has"),
         ("/a b", "no path has"),
         ("/a\n", "no path has"),
@@ -765,3 +768,12 @@ def test_the_decorator_takes_no_second_transform() -> None:
     """What the decorator itself gives cannot be given again."""
     with pytest.raises(DeclarationError, match="no option transform"):
         Relay().route("/a", verify=None, job="tests.jobs.echo", transform=lambda event: 1)  # type: ignore[call-arg]
+
+
+def test_the_decorator_without_parentheses_says_what_to_write() -> None:
+    """Python would hand the function over as the rule."""
+    with pytest.raises(DeclarationError, match=r'write @relay.route\("/path"'):
+
+        @Relay().route  # type: ignore[arg-type]
+        def push(event: Any) -> Any:
+            return event.data

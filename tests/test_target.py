@@ -43,6 +43,8 @@ def test_a_relay_is_found() -> None:
         ("hooks:", "does not say where the relay is"),
         (":relay", "does not say where the relay is"),
         ("nowhere:relay", "There is no module 'nowhere' here"),
+        ("hooks.py:relay", "names a file; write its module, such as hooks:relay"),
+        ("./shop/hooks.py:relay", "such as shop.hooks:relay"),
         ("nowhere.hooks:relay", "There is no module 'nowhere' here"),
         ("hooks.inner:relay", "There is no module 'hooks.inner' here"),
         ("hooks:replay", "hooks has no 'replay'; the relays that it has: hooks:nothing and hooks:relay."),
@@ -77,3 +79,14 @@ def test_an_error_inside_the_module_is_shown_as_such(directory: Path, code: str,
 
     assert sentence in str(caught.value)
     assert "broken.py, line 2" in str(caught.value)
+
+
+def test_an_error_in_the_target_names_the_users_own_line(directory: Path) -> None:
+    """Not the line of the library that raised it."""
+    (directory / "broken.py").write_text(
+        "import os\nfrom trafficrelay import Relay\nrelay = Relay()\nSECRET = os.environ['NO_SUCH_VARIABLE']\n"
+    )
+    with pytest.raises(TargetError) as caught:
+        load_target("broken:relay")
+
+    assert f"({directory / 'broken.py'}, line 4, in <module>)" in str(caught.value)

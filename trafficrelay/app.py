@@ -157,6 +157,8 @@ def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]
 
 
 def _problem(refusal: Refusal) -> Reply:
+    # Neither the path nor the query: senders put tokens into both.
+    log.info("%s answered %d: %s", bottle.request.method, refusal.status, refusal.detail)
     try:
         return Reply.problem(refusal)
     except Exception as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from . import __version__
-from .errors import DeclarationError, RelayError, ServerError, TargetError
+from .errors import DeclarationError, OutboxError, RelayError, ServerError, TargetError
+from .outbox.handover import Outbox
 
 DATA_VARIABLE: Final = "TRAFFICRELAY_DATA"
 
@@ -63,12 +64,15 @@ def _run(options: argparse.Namespace) -> None:
     relay = load_target(options.target)
     if importlib.util.find_spec("granian") is None:
         raise missing_extra("granian", "or mount relay.app in a server of your own")
+    if options.redis == "":
+        raise DeclarationError("--redis is empty. Is the environment variable set that it comes from?")
     url: str | None = options.redis or relay.redis_url
     own = url or relay.bound
     if url:
         relay.bind(url)
     if own:
-        relay.outbox  # noqa: B018 - made here so that a bad URL, client or serializer is told before anything starts
+        # Made here so that a bad URL, client or serializer is told before anything starts.
+        _warn_if_away(relay.outbox)
     port = free_port(options.host, options.port)
     with contextlib.ExitStack() as stack:
         embedded: Embedded | None = None
@@ -99,6 +103,13 @@ def _run(options: argparse.Namespace) -> None:
         raise ServerError(embedded.failure)
 
 
+def _warn_if_away(outbox: Outbox) -> None:
+    try:
+        outbox.check()
+    except OutboxError as error:
+        sys.stderr.write(f"trafficrelay: {error} Until it does, senders get 503.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trafficrelay", description="Take web traffic in and hand it to RQ workers.")
     parser.add_argument("--version", action="version", version=f"trafficrelay {__version__}")
@@ -124,7 +135,8 @@ def _add_server_options(run: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_number(0, 256),
         default=0,
-        help="threads in each process, for transforms that wait for something; 0, the fastest, has none (%(default)s)",
+        help="threads in each process, for transforms that wait for something; with 0, the fastest, requests take "
+        "turns in the event loop (%(default)s)",
     )
     run.add_argument(
         "--body-timeout",
@@ -151,7 +163,7 @@ def _add_redis_options(run: argparse.ArgumentParser) -> None:
         default=Path(os.environ.get(DATA_VARIABLE) or ".trafficrelay"),
         help=f"where that Valkey keeps its data (${DATA_VARIABLE} or .trafficrelay)",
     )
-    run.add_argument("--no-worker", action="store_true", help="run no worker for that Valkey")
+    run.add_argument("--no-worker", action="store_true", help="run no workers on that Valkey")
 
 
 def _number(least: int, most: int) -> Callable[[str], int]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .body import read_data
-from .errors import Failed, OutboxError, Refusal, Unavailable, Unverified
+from .errors import Failed, OutboxError, Refusal, TransformError, Unavailable, Unverified
 from .event import FORMAT, Event
-from .failures import without_words
-from .outbox.handover import DeadLetter, Handover, Job, Outbox, Receipt
+from .failures import place, without_words
+from .outbox.handover import DeadLetter, Handover, Job, Outbox, Receipt, job_id
 from .reply import Reply
 from .route import Route
 from .transform import apply
@@ -128,12 +128,17 @@ class Intake:
 
     def _failure(self, route: Route, event: Event, error: BaseException) -> DeadLetter:
         """Turn a failure of the user's code into a dead letter, or refuse where the route says so."""
-        log.error("the transform of %s failed on event %s: %s", route.rule, event.id, type(error).__name__)
+        # Our own sentences hold no payload; the words of others may.
+        words = f"{error} " if isinstance(error, TransformError) else ""
+        what = f"event {event.id} of {route.rule} failed: {type(error).__name__}: {words}({place(error)})"
         if route.on_error == "refuse":
+            log.error("%s; it was refused", what)
             raise Failed("The event could not be processed.") from error
+        queue = _letters_queue(route, event)
+        log.error("%s; it is kept as job %s in the failed registry of queue %s", what, job_id(event.id, 0), queue)
         return DeadLetter(
             function=REPLAY,
-            queue=_letters_queue(route, event),
+            queue=queue,
             data={
                 "v": FORMAT,
                 # Where the relay was made; or, where a function elsewhere made it, where its transform is.

@@ -60,6 +60,12 @@ def check_plain(option: str, function: Any) -> None:
                 "what has to be waited for.",
                 option=option,
             )
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        raise DeclarationError(f"{option} is called with one argument, the event.", option=option) from None
+    except ValueError:
+        return  # some callables of C have no signature to look at
 
 
 def seconds(value: Duration, option: str, *, least: int) -> int:
@@ -204,7 +210,7 @@ def dedupe_key(option: Any) -> DedupeKey | None:
     kind, _, name = option.partition(":") if isinstance(option, str) else ("", "", "")
     if kind == "header" and _HEADER.fullmatch(name):
         return lambda event: _text(event.headers.get(name))
-    if kind == "data" and name and all(name.split(".")):
+    if kind == "data" and name and all(name.split(".")) and not set(name) & set("[]$*"):
         path = tuple(name.split("."))
         return lambda event: _text(_look_up(event.data, path))
     raise DeclarationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import redis
@@ -45,6 +46,11 @@ def connect(source: str | redis.Redis) -> redis.Redis:
             ) from None
     else:
         pool = _copied_pool(source, ours)
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:
+        # The word is the option's name; redis-py says it only when it connects, with the first event.
+        raise DeclarationError(f"The Redis URL has an option that redis-py does not know: {error}.") from None
     if pool.connection_kwargs.get("decode_responses"):
         raise DeclarationError(
             "This Redis client has decode_responses=True, with which RQ's jobs cannot be read. Give the relay its URL, "
@@ -73,11 +79,12 @@ def _copied_pool(client: Any, ours: dict[str, Any]) -> redis.ConnectionPool:
 
 
 def masked(url: str) -> str:
-    """Give a Redis URL as it may be shown: with `***` for name and password, and without the query."""
+    """Give a Redis URL as it may be shown: with `***` for name and password, wherever they stand."""
     scheme, _, rest = url.partition("://")
     credentials, at, place = rest.rpartition("@")
     if any(mark in credentials for mark in "/?#"):
         # Not escaped as it should be, so nobody can tell where the password ends.
         return f"{scheme}://***"
-    place = place.partition("?")[0].partition("#")[0]
-    return f"{scheme}://***@{place}" if at else f"{scheme}://{place}"
+    address, mark, query = place.partition("#")[0].partition("?")
+    shown = re.sub(r"\b(username|password)=[^&]*", r"\1=***", query)
+    return f"{scheme}://{'***@' if at else ''}{address}{mark}{shown}"

@@ -12,7 +12,11 @@ from .handover import DeadLetter, Handover, Job, Receipt
 class MemoryOutbox:
     """Accepts events as the real outbox does, duplicates included, and remembers them for ever.
 
-        relay = Relay(outbox=MemoryOutbox())
+        outbox = MemoryOutbox()
+        relay = Relay(outbox=outbox)
+        ...
+        (job,) = outbox.jobs
+        assert (job.function, job.queue, job.data) == ("shop.jobs.on_push", "hooks", {...})
 
     Attributes:
         handovers: what was accepted, in order.

@@ -7,7 +7,6 @@ import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from ..outbox.connection import masked
 from ..relay import Relay
@@ -76,8 +75,7 @@ def _where_jobs_go(relay: Relay, *, url: str | None, data: Path | None, workers:
         place = "what the relay is declared with" if url is None else masked(url)
         return [f"Jobs go to {place}. Workers run them:", *_worker_lines(relay, url, _queues(relay))]
     lines = [f"Jobs go to a Valkey of this run's own; its data lies in {data}"]
-    if Path(unquote(urlsplit(url).path)).parent != data:
-        lines.append(f"(that path is too long for a socket, which is at {url})")
+    lines.append(f"Look at it: {shlex.join(['rq', 'info', '--url', url])}")
     if not workers:
         return [*lines, "No worker runs. Start some:", *_worker_lines(relay, url, _queues(relay))]
     if relay.queues:

@@ -107,6 +107,7 @@ class RelayService:
         try:
             reply = await self._reply(scope, proto)
         except Refusal as refusal:
+            logger.info("%s answered %d: %s", scope.method, refusal.status, refusal.detail)
             # The rest of the body may still be on its way, so this connection is of no use for a next request.
             reply = _closing(_problem(refusal))
         except Exception as error:

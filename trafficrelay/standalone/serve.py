@@ -137,6 +137,11 @@ def _load(target: str, *, url: str | None, threads: int, body_timeout: float, st
     os.setpgid(0, 0)
     watch_parent(parent, grace=stop_timeout)
 
+    # Where the user's own module sets logging up, that counts: it is loaded below and finds these handlers in place
+    # only if it leaves them.
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("trafficrelay").setLevel(logging.INFO)
+
     # Here and not above: the parent needs none of it.
     from .rsgi import RelayService
     from .target import load_target

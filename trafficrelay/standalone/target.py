@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 
 from ..errors import TargetError
+from ..failures import place
 from ..relay import Relay
 
 
@@ -19,6 +19,11 @@ def load_target(target: str) -> Relay:
         TargetError: there is no such module or relay in it, it cannot be imported, or the relay has no routes.
     """
     module_name, colon, attribute = target.partition(":")
+    if module_name.endswith(".py") or "/" in module_name:
+        likely = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        raise TargetError(
+            f"{target!r} names a file; write its module, such as {likely}:{attribute or 'relay'}.", target=target
+        )
     if not colon or not module_name or not attribute:
         raise TargetError(
             f"{target!r} does not say where the relay is; write module:name, such as shop.hooks:relay.", target=target
@@ -57,10 +62,7 @@ def _import(name: str, target: str) -> ModuleType:
 
 def _failed(name: str, error: Exception) -> str:
     """Say where in the user's own code the import failed: the last line of it, without a page of traceback."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    frames = [frame for frame in frames if frame.filename != __file__]
-    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{name} cannot be imported: {type(error).__name__}: {error}{where}"
+    return f"{name} cannot be imported: {type(error).__name__}: {error} ({place(error)})"
 
 
 def _missing(module: ModuleType, attribute: str) -> str:

@@ -2,7 +2,17 @@
 
     @relay.route("/github", verify=github(secret=...), ...)
 
-`schemes` says what a verifier is and how to write one.
+A verifier is any callable of an `Event` (its `data` is still `None`) that returns `True` when the sender is who they
+should be. Anything else refuses: a forgotten `return` closes the route, it does not open it. To say why, raise
+`Unverified`. A verifier may also have
+
+- `secret_headers`: a frozenset of header names (lower case) that must not be stored;
+- `sign(body, now)`: the headers that a sender would send with `body`, for tests and for trying a route out;
+- `reveals_secret`: true where what `sign` gives is the secret itself, which is then not shown.
+
+Every `secret=` takes a string, bytes, several of these (all are good at once, so that keys can be rotated), or a
+function of the event that gives any of these (tenants behind one rule). A function that raises `LookupError` or gives
+nothing refuses. Comparisons take the same time wherever the difference is (`hmac.compare_digest`), over all secrets.
 """
 
 from __future__ import annotations

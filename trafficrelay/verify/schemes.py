@@ -1,17 +1,4 @@
-"""The ways in which senders prove who they are.
-
-A verifier is any callable of an `Event` (its `data` is still `None`) that returns `True` when the sender is who they
-should be. Anything else refuses: a forgotten `return` closes the route, it does not open it. To say why, raise
-`Unverified`. A verifier may also have
-
-- `secret_headers`: a frozenset of header names (lower case) that must not be stored;
-- `sign(body, now)`: the headers that a sender would send with `body`, for tests and for trying a route out;
-- `reveals_secret`: true where what `sign` gives is the secret itself, which is then not shown.
-
-Every `secret=` takes a string, bytes, several of these (all are good at once, so that keys can be rotated), or a
-function of the event that gives any of these (tenants behind one rule). A function that raises `LookupError` or gives
-nothing refuses. Comparisons take the same time wherever the difference is (`hmac.compare_digest`), over all secrets.
-"""
+"""The ways in which senders prove who they are; the package says what a verifier is."""
 
 from __future__ import annotations
 
@@ -29,6 +16,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from ..errors import DeclarationError, Unverified
 from ..event import Event
+from ..event import now as current_time
 
 Keys: TypeAlias = str | bytes | Sequence[str | bytes]
 Secret: TypeAlias = Keys | Callable[[Event], Keys | None]
@@ -170,7 +158,7 @@ class HmacSignature:
             raise Unverified("The signature does not match.")
         return True
 
-    def sign(self, body: bytes, now: datetime) -> dict[str, str]:
+    def sign(self, body: bytes, now: datetime | None = None) -> dict[str, str]:
         """Give the header that a sender would send with `body`."""
         return {self.header: self.prefix + self._signature(self.secrets.first(), body).decode("ascii")}
 
@@ -181,7 +169,7 @@ def hmac_signature(
     """Verify an HMAC (RFC 2104) of the raw body that is sent in a header.
 
     Args:
-        secret: the shared key, or several (see this module's docstring).
+        secret: the shared key, or several (see `trafficrelay.verify`).
         header: the header's name.
         digest: the hash: `"sha256"`, `"sha1"`, `"sha512"`, ...
         encoding: `"hex"` (either case) or `"base64"` (with padding).
@@ -245,9 +233,9 @@ class StandardWebhooks:
             raise Unverified(f"The timestamp is more than {self.tolerance} seconds off.")
         return True
 
-    def sign(self, body: bytes, now: datetime) -> dict[str, str]:
-        """Give the headers that a sender would send with `body` at `now`."""
-        timestamp = str(int(now.timestamp()))
+    def sign(self, body: bytes, now: datetime | None = None) -> dict[str, str]:
+        """Give the headers that a sender would send with `body` at a time, now unless given."""
+        timestamp = str(int((now or current_time()).timestamp()))
         message_id = "msg_" + hashlib.sha256(body + timestamp.encode()).hexdigest()[:24]
         signature = self._signature(self.secrets.first(), message_id, timestamp, body)
         return {
@@ -261,7 +249,7 @@ def standard_webhooks(secret: Secret, *, tolerance: int = TOLERANCE) -> Standard
     """Verify the scheme of Standard Webhooks (its specification, "Symmetric: HMAC-SHA256").
 
     Args:
-        secret: the key in base64, with or without `whsec_`, or several (see this module's docstring).
+        secret: the key in base64, with or without `whsec_`, or several (see `trafficrelay.verify`).
         tolerance: seconds by which the signed timestamp may be off.
 
     Raises:
@@ -300,7 +288,7 @@ class Bearer:
             raise Unverified("The token is not known here.", challenge='Bearer error="invalid_token"')
         return True
 
-    def sign(self, body: bytes, now: datetime) -> dict[str, str]:
+    def sign(self, body: bytes, now: datetime | None = None) -> dict[str, str]:
         """Give the header that a sender would send."""
         # latin-1, as headers are read: the token's bytes arrive as they are.
         return {"Authorization": f"Bearer {self.secrets.first().decode('latin-1')}"}
@@ -339,7 +327,7 @@ class Basic:
             raise Unverified("Name or password is wrong.", challenge=challenge)
         return True
 
-    def sign(self, body: bytes, now: datetime) -> dict[str, str]:
+    def sign(self, body: bytes, now: datetime | None = None) -> dict[str, str]:
         """Give the header that a sender would send."""
         pair = self.username.encode() + b":" + self.secrets.first()
         return {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
