@@ -12,7 +12,9 @@
      │    ├── BodyTooLarge           413  its body is over the route's `max_body`
      │    ├── UnsupportedBody        415  its body is of a kind that is not read
      │    ├── Rejected               422  a transform turned it down on purpose
+     │    ├── HeaderTooLarge         431  its header is larger than a server of ours takes
      │    ├── Failed                 500  the user's code failed and the route says "refuse"
+     │    ├── UnknownCoding          501  it comes in a transfer coding that is not known
      │    └── Unavailable            503  the outbox cannot take it now
      ├── TransformError          a transform gave back something that cannot become a job
      ├── OutboxError             the outbox did not take an event
@@ -168,11 +170,33 @@ class Rejected(Refusal):
         super().__init__(detail, headers=headers)
 
 
+class HeaderTooLarge(Refusal):
+    """The header is larger than the server in a thread takes.
+
+    Attributes:
+        limit: how large it may be, in bytes.
+    """
+
+    status = 431
+    title = "Request Header Fields Too Large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The header is larger than {limit} bytes.")
+        self.limit = limit
+
+
 class Failed(Refusal):
     """The user's code failed on this event. Nothing about the failure goes out; it is in the log."""
 
     status = 500
     title = "Internal Server Error"
+
+
+class UnknownCoding(Refusal):
+    """The body comes in a transfer coding that is not known (RFC 9112, 6.1)."""
+
+    status = 501
+    title = "Not Implemented"
 
 
 class Unavailable(Refusal):

@@ -129,8 +129,8 @@ class Intake:
     def _failure(self, route: Route, event: Event, error: BaseException) -> DeadLetter:
         """Turn a failure of the user's code into a dead letter, or refuse where the route says so."""
         # Our own sentences hold no payload; the words of others may.
-        words = f"{error} " if isinstance(error, TransformError) else ""
-        what = f"event {event.id} of {route.rule} failed: {type(error).__name__}: {words}({place(error)})"
+        words = f": {error}" if isinstance(error, TransformError) else ""
+        what = f"event {event.id} of {route.rule} failed: {type(error).__name__}{words} ({place(error)})"
         if route.on_error == "refuse":
             log.error("%s; it was refused", what)
             raise Failed("The event could not be processed.") from error

@@ -21,7 +21,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import Error
 
-from .errors import BodyTooLarge, Failed, Malformed, Refusal, RequestTimeout
+from .errors import BodyTooLarge, Failed, HeaderTooLarge, Malformed, Refusal, RequestTimeout, UnknownCoding
 from .reply import Reply
 
 if TYPE_CHECKING:
@@ -64,16 +64,6 @@ if _queue_logger.level == logging.NOTSET:
     _queue_logger.setLevel(logging.ERROR)
 
 
-class _HeaderTooLarge(Refusal):
-    status = 431
-    title = "Request Header Fields Too Large"
-
-
-class _NotImplemented(Refusal):
-    status = 501
-    title = "Not Implemented"
-
-
 class _Late(Error):
     """waitress' word for a refusal; it has none for 408."""
 
@@ -91,9 +81,9 @@ def _refusal(error: Error, max_body: int) -> Refusal:
         case 413:
             return BodyTooLarge(max_body)
         case 431:
-            return _HeaderTooLarge(f"The request's header is larger than {_MAX_HEADER} bytes.")
+            return HeaderTooLarge(_MAX_HEADER)
         case 501:
-            return _NotImplemented("The only Transfer-Encoding that is read is chunked.")
+            return UnknownCoding("The only Transfer-Encoding that is read is chunked.")
         case _:
             return Failed("The server failed; its log says why.")
 
