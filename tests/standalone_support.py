@@ -20,6 +20,7 @@ import redis
 from .waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
+PROC = Path("/proc")
 
 HOOKS = """\
 import os
@@ -165,16 +166,33 @@ def kill(pid: int) -> None:
 
 def process_table() -> dict[int, tuple[int, int]]:
     """Map each living process to its parent and its session."""
-    text = subprocess.run(["ps", "-eo", "pid,ppid,sess,stat"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in text.splitlines()[1:]]
-    return {int(pid): (int(ppid), int(session)) for pid, ppid, session, state in rows if not state.startswith("Z")}
+    if PROC.is_dir():
+        rows = [row for entry in PROC.iterdir() if entry.name.isdigit() and (row := _status(entry))]
+    else:  # macOS; slim Linux images have no ps
+        text = subprocess.run(["ps", "-eo", "pid,ppid,sess,stat"], capture_output=True, text=True, check=True).stdout
+        rows = [
+            (int(pid), int(ppid), int(sess), stat[0]) for pid, ppid, sess, stat in map(str.split, text.splitlines()[1:])
+        ]
+    return {pid: (parent, session) for pid, parent, session, state in rows if state != "Z"}
+
+
+def _status(entry: Path) -> tuple[int, int, int, str] | None:
+    try:
+        text = (entry / "stat").read_text()
+    except OSError:
+        return None  # it has just ended
+    # The name before it stands in parentheses and may hold anything: state, parent, group, session.
+    state, parent, _, session = text.rpartition(")")[2].split()[:4]
+    return int(entry.name), int(parent), int(session), state
 
 
 def command_line(pid: int) -> str:
-    text = subprocess.run(
-        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
-    return text.strip()
+    if PROC.is_dir():
+        with contextlib.suppress(OSError):
+            return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return ""
+    command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def post(port: int, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:

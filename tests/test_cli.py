@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,7 @@ def test_help_is_light() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_printed_curl_line_works(directory: Path) -> None:
     """The curl line that is printed works as pasted, and its event goes through the embedded worker's queue."""
     with Run(directory, "--no-worker", TRAFFICRELAY_DATA="data") as run:
