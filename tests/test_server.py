@@ -288,7 +288,7 @@ def test_stop_answers_a_request_that_only_the_kernel_has_accepted(
 def refuses(*, server_port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", server_port), 5).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return True
     return False
 
