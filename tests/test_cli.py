@@ -19,7 +19,8 @@ import redis
 from trafficrelay import Relay, __version__
 from trafficrelay.cli import main
 from trafficrelay.outbox.connection import masked
-from trafficrelay.standalone.banner import banner, base_url, curl_line, sample_path
+from trafficrelay.server import base_url
+from trafficrelay.standalone.banner import banner, curl_line, sample_path
 from trafficrelay.verify import bearer, hmac_signature, standard_webhooks
 
 from .standalone_support import ROOT, Run, environment, post, queue_length, write_modules

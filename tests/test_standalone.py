@@ -242,6 +242,20 @@ def test_ctrl_c_ends_it_quietly(directory: Path, redis_url: str) -> None:
     assert run.log.read_text().endswith("Ctrl-C ends it.\n")
 
 
+def test_a_connection_that_is_just_coming_holds_the_end_up_for_no_longer_than_is_set(
+    directory: Path, redis_url: str
+) -> None:
+    """granian may wait for one that arrives in the very moment of the end; --stop-timeout bounds that."""
+    with Run(directory, "--redis", redis_url, "--stop-timeout", "2") as run:
+        run.wait_until_up()
+        with socket.create_connection(("127.0.0.1", run.port)):
+            os.kill(run.process.pid, signal.SIGINT)
+            code = run.process.wait(10)
+        wait_until(run.children_gone)
+
+    assert code == 0
+
+
 def test_a_transform_that_waits_holds_up_no_one_where_there_are_threads(directory: Path, redis_url: str) -> None:
     """With --threads a transform that waits for something leaves the other requests alone."""
     with Run(directory, "--redis", redis_url, "--threads", "2") as run:

@@ -31,7 +31,7 @@ from .event import Event, Headers, now
 from .failures import without_words
 from .intake import BUGS, Intake
 from .reply import Reply
-from .route import METHODS, Route
+from .route import METHODS, WILDCARD, Route
 from .wsgi_input import read_body
 
 log = logging.getLogger("trafficrelay")
@@ -43,7 +43,6 @@ instead of handing it over, and the server gives the answer when it has. What th
 Converter = Callable[[str], int | float]
 
 _CONVERTERS: Final[Mapping[str, tuple[str, Converter]]] = {"int": (r"-?\d+", int), "float": (r"-?[\d.]+", float)}
-_NUMBER: Final = re.compile(r"<([a-zA-Z_]\w*):(int|float)>")
 
 
 def make_app(intake: Intake, routes: tuple[Route, ...]) -> bottle.Bottle:
@@ -114,8 +113,13 @@ def bottle_rule(rule: str) -> tuple[str, dict[str, Converter]]:
     Bottle converts while it looks for a route; what it says to a number that is none (`/orders/1.2.3` for a float)
     would be the host's HTML instead of a problem document.
     """
-    converters = {name: _CONVERTERS[kind][1] for name, kind in _NUMBER.findall(rule)}
-    return _NUMBER.sub(lambda found: f"<{found[1]}:re:{_CONVERTERS[found[2]][0]}>", rule), converters
+
+    def as_text(wildcard: re.Match[str]) -> str:
+        name, kind = wildcard.groups()
+        return f"<{name}:re:{_CONVERTERS[kind][0]}>" if kind in _CONVERTERS else wildcard[0]
+
+    converters = {name: _CONVERTERS[kind][1] for name, kind in WILDCARD.findall(rule) if kind in _CONVERTERS}
+    return WILDCARD.sub(as_text, rule), converters
 
 
 def _endpoint(intake: Intake, route: Route, converters: Mapping[str, Converter]) -> Callable[..., bottle.HTTPResponse]:

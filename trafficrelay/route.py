@@ -33,11 +33,10 @@ MAX_BODY: Final = 1024 * 1024
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
+WILDCARD: Final = re.compile(r"<([a-zA-Z_][a-zA-Z_0-9]*)(?::([a-zA-Z_]+)(?::(?:\\.|[^\\>])+)?)?>")
+"""One of Bottle's wildcards, its name and its filter: `<name>`, `<name:filter>`, `<name:filter:config>`."""
+
 _READY_REPLIES: Final = {"empty": EMPTY, "pixel": PIXEL}
-
-
-# Bottle's wildcards, named: <name>, <name:filter>, <name:filter:config>.
-_WILDCARD: Final = re.compile(r"<[a-zA-Z_][a-zA-Z_0-9]*(?::[a-zA-Z_]+(?::(?:\\.|[^\\>])+)?)?>")
 
 
 class _Unsaid:
@@ -218,7 +217,7 @@ def check_rule(rule: Any) -> str:
         raise DeclarationError(f'A rule is a path that begins with a slash, such as "/github", not {rule!r}.')
     if rule == "/-" or rule.startswith("/-/"):
         raise DeclarationError(f"The rule {rule} is taken: what is under /-/ belongs to the relay.")
-    literal = _WILDCARD.sub("", rule)
+    literal = WILDCARD.sub("", rule)
     if any(mark in literal for mark in "<>{}"):
         raise DeclarationError(
             f"The rule {rule} has a wildcard that cannot be read. Write <name> or <name:filter>, the name of ASCII "

@@ -87,7 +87,7 @@ class Server:
         Raises:
             ServerError: it is not running.
         """
-        return f"http://{_in_url(_LOOPBACK_OF.get(self._host, self._host))}:{self.port}"
+        return base_url(self._host, self.port)
 
     def start(self) -> Self:
         """Listen, and serve in threads. Does nothing when it is running already.
@@ -155,8 +155,10 @@ class Server:
             loop.abandon()
 
 
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def base_url(host: str, port: int) -> str:
+    """Give the address at which clients on this machine reach what listens on `host`."""
+    host = _LOOPBACK_OF.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _waitress_loop() -> type[WaitressLoop]:

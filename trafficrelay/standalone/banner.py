@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from ..event import now
 from ..outbox.connection import masked
 from ..relay import Relay
-from ..route import Route
+from ..route import WILDCARD, Route
+from ..server import base_url
 
 SAMPLE: Final = b'{"hello": "world"}'
-
-_WILDCARD: Final = re.compile(r"<(\w*)(?::([a-zA-Z_]*)[^>]*)?>")
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not listened on
 
 
 def banner(relay: Relay, *, host: str, port: int, url: str | None, data: Path | None, workers: bool) -> str:
@@ -37,12 +34,6 @@ def banner(relay: Relay, *, host: str, port: int, url: str | None, data: Path | 
     return "\n".join(lines)
 
 
-def base_url(host: str, port: int) -> str:
-    """Make the address that a client on this machine uses."""
-    host = _EVERYWHERE.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
 def curl_line(route: Route, address: str) -> str:
     """Make a line for the shell that sends a route what it takes; a secret shows as a word to put one's own for."""
     method = "POST" if "POST" in route.methods else route.methods[0]
@@ -61,7 +52,7 @@ def curl_line(route: Route, address: str) -> str:
 
 def sample_path(rule: str) -> str:
     """Fill in a rule's wildcards: `/orders/<id:int>` gives `/orders/1`, any other wildcard `example`."""
-    return _WILDCARD.sub(lambda found: "1" if found[2] in ("int", "float") else "example", rule)
+    return WILDCARD.sub(lambda found: "1" if found[2] in ("int", "float") else "example", rule)
 
 
 def _queue(route: Route) -> str:
@@ -101,7 +92,7 @@ def _credentials(route: Route, body: bytes) -> list[str]:
     if sign is None:
         return []
     try:
-        headers: dict[str, str] = sign(body, datetime.now(UTC))
+        headers: dict[str, str] = sign(body, now())
     except Exception:
         # A secret that is looked up for each event; there is none to look it up for.
         return []

@@ -3,7 +3,7 @@
     python -m trafficrelay.standalone.keeper --data DIR --grace SECONDS [--serializer NAME] [QUEUE ...]
 
 The main process starts it and holds the other end of its stdin. When that end closes, the main process wants it to end
-or has gone, by kill -9 too. It says one line of JSON on stdout: `{"url": ..., "data": ...}` when all is ready, or
+or has gone, by kill -9 too. It says one line of JSON on stdout: `{"url": ...}` when all is ready, or
 `{"error": ..., "kind": ...}`. It has one thread: see `processes.dies_with_parent`.
 """
 
@@ -69,7 +69,7 @@ class Keeper:
             marker = marker_of(self._data)
             workers = [QueueWorker(url, queue, marker, serializer=self._serializer) for queue in self._queues]
             try:
-                say({"url": url, "data": str(self._data)})
+                say({"url": url})
                 self._watch(server, workers)
             finally:
                 lock.write(Holder(os.getpid(), ending=True, socket=str(socket)))

@@ -77,17 +77,11 @@ class RelayService:
     ) -> None:
         self._app = app
         self._batches = Batches(outbox)
-        self._threads = threads
         self._body_timeout = body_timeout
         self._on_stop = on_stop
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="trafficrelay") if threads else None
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="trafficrelay-ready")
         self._asking: asyncio.Future[Answer] | None = None
-
-    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make the threads; granian calls this in each server process before the first request."""
-        if self._threads:
-            self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="trafficrelay")
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the threads; granian calls this when every request has been answered."""
@@ -141,7 +135,7 @@ class RelayService:
         path = environ["PATH_INFO"]
         if path == "/-/ready":
             return await self._ready(environ)
-        if self._threads and not path.startswith("/-/"):
+        if self._executor is not None and not path.startswith("/-/"):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, _call, self._app, environ)
         return _call(self._app, environ)
