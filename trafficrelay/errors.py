@@ -12,14 +12,21 @@
      │    ├── BodyTooLarge           413  its body is over the route's `max_body`
      │    ├── UnsupportedBody        415  its body is of a kind that is not read
      │    ├── Rejected               422  a transform turned it down on purpose
-     │    ├── HeaderTooLarge         431  its header is larger than a server of ours takes
+     │    ├── TooManyRequests        429  its sender, or its route, is over the rate
+     │    ├── HeaderTooLarge         431  its header is larger than the relay takes
      │    ├── Failed                 500  the user's code failed and the route says "refuse"
      │    ├── UnknownCoding          501  it comes in a transfer coding that is not known
      │    └── Unavailable            503  the outbox cannot take it now
      ├── TransformError          a transform gave back something that cannot become a job
      ├── OutboxError             the outbox did not take an event
      │    ├── OutboxUnavailable      it does not answer, or says that it cannot write now
-     │    └── OutboxCorrupt          a key that it needs holds something else
+     │    ├── OutboxCorrupt          a key that it needs holds something else
+     │    ├── SpoolError             the spool's file cannot be written or read
+     │    │    └── SpoolFull            it has reached its size, or the disk is full
+     │    └── Declined               it could, but a limit of the route says no
+     │         ├── RateExceeded         more events came than the route's `rate` allows
+     │         ├── Backlogged           the queue is longer, or its oldest job older, than the route allows
+     │         └── RoutePaused          somebody paused the route
      ├── DeadLetterError         a dead letter cannot be run again here
      ├── TargetError             `module:relay` does not lead to a relay
      └── ServerError             a server could not be started or stopped
@@ -170,8 +177,23 @@ class Rejected(Refusal):
         super().__init__(detail, headers=headers)
 
 
+class TooManyRequests(Refusal):
+    """More came than a rate allows (RFC 6585, 4).
+
+    Attributes:
+        retry_after: seconds after which another try is taken.
+    """
+
+    status = 429
+    title = "Too Many Requests"
+
+    def __init__(self, detail: str = "", *, retry_after: int = 1, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after), **(headers or {})})
+        self.retry_after = retry_after
+
+
 class HeaderTooLarge(Refusal):
-    """The header is larger than the server in a thread takes.
+    """The header is larger than the relay takes.
 
     Attributes:
         limit: how large it may be, in bytes.
@@ -240,6 +262,62 @@ class OutboxCorrupt(OutboxError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class SpoolError(OutboxError):
+    """The spool's file cannot be written or read; what was to be kept in it was not.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SpoolFull(SpoolError):
+    """The spool has reached its size, or the disk that it is on is full."""
+
+
+class Declined(OutboxError):
+    """The outbox could take the event, but a limit of its route says no. Nothing was written.
+
+    Attributes:
+        retry_after: seconds after which another try makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RateExceeded(Declined):
+    """More events came than the route's `rate` allows."""
+
+
+class Backlogged(Declined):
+    """The queue is longer than `max_queued`, or its oldest job is older than `max_lag`.
+
+    Attributes:
+        queue: the queue's name.
+    """
+
+    def __init__(self, message: str, *, retry_after: int, queue: str) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.queue = queue
+
+
+class RoutePaused(Declined):
+    """Somebody paused the route.
+
+    Attributes:
+        mode: `"refuse"` or `"spool"`, as it was paused.
+    """
+
+    def __init__(self, message: str, *, retry_after: int, mode: str) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.mode = mode
 
 
 class DeadLetterError(RelayError):
