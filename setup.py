@@ -24,7 +24,7 @@ setup(
     license_expression="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["trafficrelay", "trafficrelay.*"]),
-    package_data={"trafficrelay": ["py.typed"], "trafficrelay.outbox": ["accept.lua"]},
+    package_data={"trafficrelay": ["py.typed"], "trafficrelay.outbox": ["*.lua"]},
     python_requires=">=3.11",
     install_requires=["bottle>=0.13.2,<0.14", "rq>=2.12,<4", "redis>=6.1", "msgspec>=0.20"],
     extras_require={

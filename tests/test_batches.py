@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.waiting import wait_until
 from trafficrelay import MemoryOutbox
-from trafficrelay.errors import OutboxError, OutboxUnavailable
+from trafficrelay.errors import OutboxAway, OutboxError, OutboxUnavailable
 from trafficrelay.outbox import Handover, Job, Receipt
+from trafficrelay.outbox.resilient import ResilientOutbox
 from trafficrelay.route import JobOptions
 from trafficrelay.standalone.batches import MAX_BATCH, MAX_WAITING, Batches
 
@@ -40,6 +42,9 @@ class BrokenOutbox(MemoryOutbox):
 
     def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
         return self._fail(handovers)
+
+    def check(self) -> None:
+        raise OutboxUnavailable("away")
 
 
 def handover(id_: str) -> Handover:
@@ -129,7 +134,7 @@ def test_a_cancelled_request_does_not_hold_up_its_batch() -> None:
     assert [one.id for one in outbox.handovers] == ["gone", "stays"]
 
 
-def test_an_outbox_that_is_away_refuses_all_that_wait_at_once() -> None:
+def test_an_outbox_that_is_away_is_asked_once_by_all_that_wait() -> None:
     """Who waited meanwhile does not wait out one time-out after the other."""
     batches_sent = []
 
@@ -137,11 +142,12 @@ def test_an_outbox_that_is_away_refuses_all_that_wait_at_once() -> None:
         batches_sent.append(len(handovers))
         return [OutboxUnavailable("away") for _ in handovers]
 
-    batches = Batches(BrokenOutbox(fail))
-    results = asyncio.run(accept_all(batches, [f"e{number}" for number in range(5 * MAX_BATCH)]))
-    batches.close()
+    with closing(ResilientOutbox(BrokenOutbox(fail))) as outbox:
+        batches = Batches(outbox)
+        results = asyncio.run(accept_all(batches, [f"e{number}" for number in range(5 * MAX_BATCH)]))
+        batches.close()
 
-    assert {type(result) for result in results} == {OutboxUnavailable}
+    assert {type(result) for result in results} == {OutboxUnavailable, OutboxAway}
     assert batches_sent == [MAX_BATCH]
 
 
@@ -162,3 +168,32 @@ def test_only_so_many_events_wait() -> None:
 
     assert [type(result) for result in results].count(Receipt) == MAX_WAITING + 1
     assert isinstance(results[-1], OutboxUnavailable)
+
+
+def test_a_batch_that_is_held_up_does_not_hold_up_the_next() -> None:
+    """Redis is frozen: what comes meanwhile is the outbox' to put elsewhere."""
+    gate = threading.Event()
+    sizes = []
+
+    class HeldUp(MemoryOutbox):
+        def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+            sizes.append(len(handovers))
+            if handovers[0].id == "first":
+                assert gate.wait(10)
+            return super().accept_each(handovers)
+
+    batches = Batches(HeldUp())
+
+    async def run() -> tuple[list[Any], bool, Any]:
+        first = asyncio.ensure_future(batches.accept(handover("first")))
+        await asyncio.to_thread(wait_until, lambda: sizes)
+        rest = await accept_all(batches, ["a", "b"])
+        waits = not first.done()
+        gate.set()
+        return rest, waits, await first
+
+    rest, waits, first = asyncio.run(run())
+    batches.close()
+
+    assert waits
+    assert [receipt.id for receipt in (*rest, first)] == ["a", "b", "first"]

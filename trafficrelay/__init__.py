@@ -22,9 +22,11 @@ from .errors import (
 from .event import Event
 from .options import per_event
 from .outbox.memory import MemoryOutbox
+from .rate import Rate
 from .relay import Relay
 from .reply import EMPTY, PIXEL, Reply
 from .route import Route
+from .spool import Spool
 from .transform import DROP
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ __all__ = [
     "Event",
     "MemoryOutbox",
     "OutboxError",
+    "Rate",
     "Refusal",
     "Rejected",
     "Relay",
@@ -44,6 +47,7 @@ __all__ = [
     "Reply",
     "Route",
     "ServerError",
+    "Spool",
     "TransformError",
     "Unverified",
     "per_event",

@@ -17,6 +17,7 @@ from typing import Any, Final
 import bottle
 
 from .body import read_query
+from .door import ADMITTED, Door
 from .errors import (
     DeclarationError,
     Failed,
@@ -45,14 +46,14 @@ Converter = Callable[[str], int | float]
 _CONVERTERS: Final[Mapping[str, tuple[str, Converter]]] = {"int": (r"-?\d+", int), "float": (r"-?[\d.]+", float)}
 
 
-def make_app(intake: Intake, routes: tuple[Route, ...]) -> bottle.Bottle:
+def make_app(intake: Intake, routes: tuple[Route, ...], door: Door) -> bottle.Bottle:
     """Make the application of a relay."""
     app = bottle.Bottle()
     no_route = _answering(lambda rest: _no_route(app, rest))
     app.route("/<rest:re:-/.*>", list(METHODS), no_route, catch_all=True)  # before a route for every path
     for route in routes:
         rule, converters = bottle_rule(route.rule)
-        app.route(rule, list(route.methods), _endpoint(intake, route, converters), max_body=route.max_body)
+        app.route(rule, list(route.methods), _endpoint(intake, route, converters, door), max_body=route.max_body)
     app.route("/-/health", "GET", _answering(lambda: Reply(200, body={"status": "ok"})))
     app.route("/-/ready", "GET", _answering(lambda: _ready(intake)))
     app.route("/<rest:re:.*>", "ANY", no_route, catch_all=True)
@@ -122,13 +123,23 @@ def bottle_rule(rule: str) -> tuple[str, dict[str, Converter]]:
     return WILDCARD.sub(as_text, rule), converters
 
 
-def _endpoint(intake: Intake, route: Route, converters: Mapping[str, Converter]) -> Callable[..., bottle.HTTPResponse]:
-    def accept(**params: str) -> Reply:
+def _endpoint(
+    intake: Intake, route: Route, converters: Mapping[str, Converter], door: Door
+) -> Callable[..., bottle.HTTPResponse]:
+    def let_in(**params: str) -> Reply:
         # Bottle hands HEAD requests to routes for GET: an event for each link checker.
         if bottle.request.method not in route.methods:
             raise MethodNotAllowed(tuple(sorted(route.methods)))
         environ = bottle.request.environ
-        event = _event(environ, route, _converted(params, converters))
+        admitted = environ.get(ADMITTED)
+        if admitted is not None:
+            return accept(environ, admitted, params)
+        address = door.address(environ)
+        with door.pressure.request(address):
+            return accept(environ, address, params)
+
+    def accept(environ: dict[str, Any], address: str, params: Mapping[str, str]) -> Reply:
+        event = _event(environ, route, _converted(params, converters), address)
         put_off = environ.get(PUT_OFF)
         if put_off is None:
             return intake.accept(route, event)
@@ -138,7 +149,7 @@ def _endpoint(intake: Intake, route: Route, converters: Mapping[str, Converter])
         put_off.append(prepared)
         return Reply(202)
 
-    return _answering(accept)
+    return _answering(let_in)
 
 
 def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]:
@@ -171,7 +182,7 @@ def _problem(refusal: Refusal) -> Reply:
         return Reply.problem(Failed("The request could not be processed."))
 
 
-def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | int | float]) -> Event:
+def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | int | float], address: str) -> Event:
     received_at = now()
     body = read_body(environ, route.max_body)
     return Event(
@@ -182,7 +193,7 @@ def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | 
         params=params,
         query=read_query(environ.get("QUERY_STRING", "")),
         headers=_headers(environ),
-        remote_addr=environ.get("REMOTE_ADDR", ""),
+        remote_addr=address,
         body=body,
     )
 

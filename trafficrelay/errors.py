@@ -20,7 +20,9 @@
      ├── TransformError          a transform gave back something that cannot become a job
      ├── OutboxError             the outbox did not take an event
      │    ├── OutboxUnavailable      it does not answer, or says that it cannot write now
+     │    │    └── OutboxAway           it was found so before, and is not asked until it is back
      │    ├── OutboxCorrupt          a key that it needs holds something else
+     │    ├── LetterGone             the dead letter that was to be run again is not there
      │    ├── SpoolError             the spool's file cannot be written or read
      │    │    └── SpoolFull            it has reached its size, or the disk is full
      │    └── Declined               it could, but a limit of the route says no
@@ -249,7 +251,18 @@ class OutboxUnavailable(OutboxError):
 
     Nothing was written, and nothing will be: a Redis that was frozen finds that the event has come too late. (One reply
     that gets lost in the last moment leaves it open.) The same handover sent again is safe either way.
+
+    Attributes:
+        doubtful: whether the event was sent and no reply came, so that it may be in the outbox all the same.
     """
+
+    def __init__(self, message: str, *, doubtful: bool = False) -> None:
+        super().__init__(message)
+        self.doubtful = doubtful
+
+
+class OutboxAway(OutboxUnavailable):
+    """The outbox was found unavailable a moment ago, so it was not asked. Nothing was written."""
 
 
 class OutboxCorrupt(OutboxError):
@@ -262,6 +275,18 @@ class OutboxCorrupt(OutboxError):
     def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+class LetterGone(OutboxError):
+    """The dead letter that was to be run again is not there any more, or a worker runs it already.
+
+    Attributes:
+        job: its job's id.
+    """
+
+    def __init__(self, message: str, *, job: str) -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class SpoolError(OutboxError):

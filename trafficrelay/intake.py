@@ -10,10 +10,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .body import read_data
-from .errors import Failed, OutboxError, Refusal, TransformError, Unavailable, Unverified
+from .errors import (
+    Declined,
+    Failed,
+    OutboxAway,
+    OutboxError,
+    RateExceeded,
+    Refusal,
+    SpoolError,
+    TransformError,
+    Unavailable,
+    Unverified,
+)
 from .event import FORMAT, Event
 from .failures import place, without_words
-from .outbox.handover import DeadLetter, Handover, Job, Outbox, Receipt, job_id
+from .outbox.handover import REPLAY_MARK_TTL, DeadLetter, Handover, Job, Outbox, Receipt, job_id
 from .reply import Reply
 from .route import Route
 from .transform import apply
@@ -79,7 +90,7 @@ class Intake:
         try:
             receipt = self.outbox.accept(prepared.handover)
         except OutboxError as error:
-            raise unavailable(prepared.handover, error) from error
+            raise refusal(prepared.handover, error) from error
         return prepared.answer(receipt)
 
     def prepare(self, route: Route, event: Event) -> Prepared:
@@ -92,10 +103,16 @@ class Intake:
         event = parse(event)
         return Prepared(route, event, self._handover(route, event))
 
-    def replay(self, route: Route, event: Event) -> Receipt:
+    def replay(self, route: Route, event: Event, *, settles: str = "") -> Receipt:
         """Run a kept event through today's transform and hand its jobs over.
 
-        It passes by the duplicate key, under which the event itself is remembered. Its own id guards against doubles.
+        It passes by the duplicate key, under which the event itself is remembered, and by the limits. Its own id
+        guards against doubles.
+
+        Args:
+            route: its route.
+            event: the event.
+            settles: the dead letter's job that goes with it; a worker that runs it knows that by itself.
 
         Raises:
             Exception: whatever the transform raises; nothing was handed over.
@@ -103,13 +120,23 @@ class Intake:
         """
         event = parse(event)
         jobs = make_jobs(route, event)
-        handover = Handover(id=event.id, context=event.context(route.secret_headers), jobs=jobs, replay=True)
-        return self.outbox.accept(handover) if jobs else handover.receipt
+        handover = Handover(
+            id=event.id,
+            route=route.rule,
+            context=event.context(route.secret_headers),
+            jobs=jobs,
+            mark_ttl=REPLAY_MARK_TTL,
+            replay=True,
+            settles=settles,
+        )
+        return self.outbox.accept(handover) if jobs or settles else handover.receipt
 
     def _handover(self, route: Route, event: Event) -> Handover:
         context = event.context(route.secret_headers)
         key: str | None = None
+        rate_key = ""
         try:
+            rate_key = route.limits.rate.key_of(event) if route.limits.rate else ""
             key = route.key_of(event) if route.key_of else None
             jobs = make_jobs(route, event)
             letter = None
@@ -119,11 +146,15 @@ class Intake:
             jobs, letter = (), self._failure(route, event, error)
         return Handover(
             id=event.id,
+            route=route.rule,
             context=context,
             jobs=jobs,
             dead_letter=letter,
             dedupe=None if key is None else _dedupe_name(route, event, key),
             dedupe_window=route.window,
+            limits=route.limits,
+            rate_key=rate_key,
+            spool=route.spools,
         )
 
     def _failure(self, route: Route, event: Event, error: BaseException) -> DeadLetter:
@@ -194,9 +225,21 @@ def make_jobs(route: Route, event: Event) -> tuple[Job, ...]:
     return tuple(Job(function=function, queue=queue, data=item, options=route.options) for item in items)
 
 
-def unavailable(handover: Handover, error: OutboxError) -> Unavailable:
-    """Log that the outbox did not take an event, and give the refusal that tells its sender to try again."""
-    log.error("event %s was refused: %s", handover.id, error)
+def refusal(handover: Handover, error: OutboxError) -> Refusal:
+    """Log that the outbox did not take an event, and give the refusal that tells its sender when to try again."""
+    if isinstance(error, Declined):
+        # As it was set: no fault, and a flood must not flood the log.
+        log.info("event %s was turned away: %s", handover.id, error)
+        if isinstance(error, RateExceeded) and handover.limits.rate:
+            return handover.limits.rate.refusal(error.retry_after * 1_000_000)
+        return Unavailable("No more events are taken now; send it again.", retry_after=error.retry_after)
+    # Of a Redis that is away, and of a spool that cannot be written, the outbox has told once.
+    log.log(
+        logging.INFO if isinstance(error, OutboxAway | SpoolError) else logging.ERROR,
+        "event %s was refused: %s",
+        handover.id,
+        error,
+    )
     return Unavailable("The event cannot be kept now; send it again.")
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .door import MAX_HEADER, MAX_REQUESTS, Door
 from .errors import DeadLetterError, DeclarationError
 from .event import Event
 from .intake import Intake
 from .outbox.handover import Outbox, Receipt
+from .rate import Rate
 from .route import Route, RouteOptions, check_names, check_rule
+from .spool import Spool
+from .spool import spool as read_spool
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 URL_VARIABLE: Final = "TRAFFICRELAY_REDIS_URL"
 """The environment variable with the Redis URL of relays that are declared without one."""
 
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "rediss+sentinel://")
 
 _F = TypeVar("_F", bound=Callable[[Event], Any])
 
@@ -50,9 +54,19 @@ class Relay:
         serializer: how RQ writes payloads, as `rq.Queue` takes it: `"json"`, or `None` for RQ's default, pickle.
             Workers need the same.
         outbox: another outbox in place of Redis, such as `MemoryOutbox()` in tests.
+        spool: the file in which events are kept while Redis is away, or a `Spool`; routes say `on_outage=` which.
+            Without one they are refused with a 503.
+        wait_replicas: how many replicas of Redis must have an event before its sender gets a 2xx.
+        fsync: whether it must be on the disk of Redis by then. Not needed where Redis says `appendfsync always`.
+        trusted_proxies: the proxies whose `X-Forwarded-For` counts: `["10.0.0.0/8", "unix"]`. Without them an event's
+            `remote_addr` is the other end of the connection.
+        max_header: the largest header of a request, in bytes.
+        max_requests: how many requests are worked on at once in each process; more get a 503. `None` for any number.
+        address_rate: how many requests one address may send to each process, such as `"50/s"`; more get a 429 before
+            anything is looked at.
 
     Raises:
-        DeclarationError: the source is no URL or client that can be used.
+        DeclarationError: the source is no URL or client that can be used, or an option is wrong.
     """
 
     def __init__(
@@ -61,6 +75,13 @@ class Relay:
         *,
         serializer: Any = None,
         outbox: Outbox | None = None,
+        spool: str | os.PathLike[str] | Spool | None = None,
+        wait_replicas: int = 0,
+        fsync: bool = False,
+        trusted_proxies: Sequence[str] = (),
+        max_header: int = MAX_HEADER,
+        max_requests: int | None = MAX_REQUESTS,
+        address_rate: Rate | str | None = None,
     ) -> None:
         if source is not None and outbox is not None:
             raise DeclarationError("A relay has a Redis URL or an outbox, not both.")
@@ -74,6 +95,14 @@ class Relay:
                 raise DeclarationError(f"{URL_VARIABLE} is no Redis URL. {error}") from None
         self._serializer = serializer
         self._outbox = outbox
+        self.spool = read_spool(spool)
+        self.wait_replicas, self.fsync = _checked_waits(wait_replicas, fsync)
+        self.door = Door(
+            trusted_proxies=trusted_proxies,
+            max_header=max_header,
+            max_requests=max_requests,
+            address_rate=address_rate,
+        )
         # The caller's module, as namedtuple and logging find it: a dead letter that is run again in a worker has to
         # find the relay, and knows no more of it than a name.
         self._module = _importable_name(sys._getframe(1).f_globals)
@@ -169,6 +198,12 @@ class Relay:
         return f"{serializer.__module__}.{serializer.__qualname__}"
 
     @property
+    def source(self) -> str | redis.Redis | None:
+        """The Redis URL or client that the relay was declared with or bound to."""
+        source: str | redis.Redis | None = self._source
+        return source
+
+    @property
     def redis_url(self) -> str | None:
         """The Redis URL that the relay was declared with or bound to; `None` if it has none."""
         return self._source if isinstance(self._source, str) else None
@@ -199,9 +234,15 @@ class Relay:
                     f"{URL_VARIABLE}, or run it with `python -m trafficrelay run`."
                 )
             # rq and redis take longer to import than all else; a program pays for them when the relay is used.
+            from .outbox.resilient import PATIENCE, ResilientOutbox
             from .outbox.rq import RQOutbox
 
-            self._outbox = RQOutbox(self._source, serializer=self._serializer)
+            inner = RQOutbox(
+                self._source, serializer=self._serializer, wait_replicas=self.wait_replicas, fsync=self.fsync
+            )
+            # Waiting for replicas or a disk takes a second and more.
+            patience = 2.0 if self.wait_replicas or self.fsync else PATIENCE
+            self._outbox = ResilientOutbox(inner, spool=self.spool, patience=patience)
         return self._outbox
 
     # Using
@@ -218,7 +259,7 @@ class Relay:
                 # See `add`; whoever asks for the app uses bottle.
                 from .app import make_app
 
-                self._app = make_app(self._intake(), self.routes)
+                self._app = make_app(self._intake(), self.routes, self.door)
             return self._app
 
     def serve(self, *, host: str = "127.0.0.1", port: int = 0, threads: int = 8, stop_timeout: float = 10.0) -> Server:
@@ -243,7 +284,16 @@ class Relay:
         from .server import Server
 
         largest = max((route.max_body for route in self._routes), default=0)
-        return Server(self.app, host=host, port=port, threads=threads, max_body=largest, stop_timeout=stop_timeout)
+        return Server(
+            self.app,
+            host=host,
+            port=port,
+            threads=threads,
+            max_body=largest,
+            stop_timeout=stop_timeout,
+            # Not with what is left of the time: requests may have taken it all.
+            on_stop=lambda: self.close(stop_timeout / 2),
+        )
 
     def replay(self, event: Event) -> Receipt:
         """Run a kept event through today's transform of its route, and hand its jobs over.
@@ -260,10 +310,14 @@ class Relay:
     def _intake(self) -> Intake:
         return Intake(self.outbox, module=self._module)
 
-    def close(self) -> None:
-        """Close the connections to Redis. The next event opens new ones."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Hand over what is in the spool, and close the connections to Redis. The next event opens new ones.
+
+        Args:
+            timeout: seconds that handing over may take; what is left stays for the next process, and is logged.
+        """
         if self._outbox is not None:
-            self._outbox.close()
+            self._outbox.close(timeout)
 
 
 def _importable_name(module: dict[str, Any]) -> str:
@@ -274,13 +328,21 @@ def _importable_name(module: dict[str, Any]) -> str:
     return spec.name if spec else Path(module.get("__file__", "")).stem
 
 
+def _checked_waits(wait_replicas: Any, fsync: Any) -> tuple[int, bool]:
+    if not isinstance(wait_replicas, int) or isinstance(wait_replicas, bool) or wait_replicas < 0:
+        raise DeclarationError(f"wait_replicas is a number of replicas, not {wait_replicas!r}.", option="wait_replicas")
+    if not isinstance(fsync, bool):
+        raise DeclarationError(f"fsync is True or False, not {fsync!r}.", option="fsync")
+    return wait_replicas, fsync
+
+
 def _checked(source: Any) -> Any:
     """Refuse early what can be refused without importing redis; the outbox refuses the rest."""
     if source is None or (isinstance(source, str) and source.startswith(_SCHEMES)):
         return source
     if isinstance(source, str) or not hasattr(source, "connection_pool"):
         raise DeclarationError(
-            "A relay takes a Redis URL, which begins with redis://, rediss:// or unix:// such as "
-            '"redis://localhost:6379/0", or a redis.Redis (RQ does not run on a cluster).'
+            "A relay takes a Redis URL, which begins with redis://, rediss://, unix://, redis+sentinel:// or "
+            'rediss+sentinel:// such as "redis://localhost:6379/0", or a redis.Redis (RQ does not run on a cluster).'
         )
     return source

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from .errors import DeclarationError
 from .event import Event
+from .limits import Limits, limits
 from .options import (
     DedupeKey,
     Duration,
@@ -23,6 +24,7 @@ from .options import (
     retries,
     seconds,
 )
+from .rate import Rate
 from .reply import EMPTY, PIXEL, Reply
 from .transform import Transform, keep_data
 from .verify import schemes
@@ -96,6 +98,14 @@ class Route:
         reply: the answer in place of 202: a `Reply`, `"empty"` (204), `"pixel"` (a GIF), or a function of the event.
         on_error: what happens when the transform fails: `"keep"` keeps the event as a dead letter and answers as
             if nothing had happened; `"refuse"` answers 500 and keeps nothing.
+        on_outage: what happens when Redis is away: `"spool"` keeps the event in the relay's spool and answers as ever;
+            `"refuse"` answers 503, and the sender tries again. Left out, the sender decides: `"refuse"` where its
+            verifier knows that it tries again (`standard_webhooks`), and `"spool"` for all others, where the relay
+            has one.
+        rate: how many events are taken in a time: `"100/m"` of the route, `"10/s per address"`,
+            `"1000/h per header:X-Api-Key"`, or a `Rate`. More is answered 429.
+        max_queued: how many jobs may wait in the queue; more events are answered 503 until there are fewer.
+        max_lag: how long the oldest of them may have waited; the same.
 
     Durations are seconds, a timedelta, or a string such as `"90s"`, `"15m"`, `"24h"`, `"7d"`.
     """
@@ -117,6 +127,10 @@ class Route:
     at_front: bool = field(default=False, kw_only=True, repr=False)
     reply: Reply | Callable[[Event], Reply] | str | None = field(default=None, kw_only=True, repr=False)
     on_error: str = field(default="keep", kw_only=True, repr=False)
+    on_outage: str | None = field(default=None, kw_only=True, repr=False)
+    rate: Rate | str | None = field(default=None, kw_only=True, repr=False)
+    max_queued: int | None = field(default=None, kw_only=True, repr=False)
+    max_lag: Duration | None = field(default=None, kw_only=True, repr=False)
 
     # What the options say, read once: the way of an event uses these.
     job_of: str | Callable[[Event], str] = field(init=False, repr=False, compare=False)
@@ -124,6 +138,8 @@ class Route:
     key_of: DedupeKey | None = field(init=False, repr=False, compare=False)
     window: int = field(init=False, repr=False, compare=False)
     options: JobOptions = field(init=False, repr=False, compare=False)
+    limits: Limits = field(init=False, repr=False, compare=False)
+    spools: bool = field(init=False, repr=False, compare=False)
     answer: Reply | Callable[[Event], Reply] | None = field(init=False, repr=False, compare=False)
     secret_headers: frozenset[str] = field(init=False, repr=False, compare=False)
 
@@ -151,6 +167,8 @@ class Route:
         set_(self, "key_of", dedupe_key(self.dedupe))
         set_(self, "window", seconds(self.dedupe_window, "dedupe_window", least=1))
         set_(self, "options", self._job_options())
+        set_(self, "limits", limits(self.rate, self.max_queued, self.max_lag))
+        set_(self, "spools", _spools(self.on_outage, self.verify))
         set_(self, "answer", _answer(self.reply))
         set_(self, "secret_headers", getattr(self.verify, "secret_headers", frozenset()))
 
@@ -185,6 +203,10 @@ class RouteOptions(TypedDict, total=False):
     at_front: bool
     reply: Reply | Callable[[Event], Reply] | str | None
     on_error: str
+    on_outage: str | None
+    rate: Rate | str | None
+    max_queued: int | None
+    max_lag: Duration | None
 
 
 def check_names(options: Iterable[str], *, without: tuple[str, ...] = ()) -> None:
@@ -268,6 +290,14 @@ def _check_verify(rule: str, verify: Any) -> None:
             option="verify",
         )
     check_plain("verify", verify)
+
+
+def _spools(on_outage: Any, verify: Any) -> bool:
+    if on_outage is None:
+        return not getattr(verify, "sender_retries", False)
+    if on_outage not in ("spool", "refuse"):
+        raise DeclarationError(f'on_outage is "spool" or "refuse", not {on_outage!r}.', option="on_outage")
+    return bool(on_outage == "spool")
 
 
 def _lifetime(value: Duration | None, option: str, *, least: int) -> int | None:

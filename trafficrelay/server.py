@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -42,6 +43,7 @@ class Server:
         max_body: the largest body that the application takes, in bytes. The application has to keep to it; what the
             server holds of a body before it calls the application follows from it.
         stop_timeout: seconds that `stop()` waits for requests that are in flight.
+        on_stop: called by `stop()` after the last request.
 
     Raises:
         ServerError: waitress is not installed.
@@ -56,6 +58,7 @@ class Server:
         threads: int = 8,
         max_body: int,
         stop_timeout: float = 10.0,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._loop_class = _waitress_loop()
         self._app = app
@@ -64,6 +67,7 @@ class Server:
         self._threads = threads
         self._max_body = max_body
         self._stop_timeout = stop_timeout
+        self._on_stop = on_stop
         self._lock = threading.Lock()
         self._loop: WaitressLoop | None = None
         self._port = 0
@@ -123,6 +127,8 @@ class Server:
             logger.warning(
                 "The server on port %d was stopped after %g s with %s.", self._port, self._stop_timeout, ", ".join(left)
             )
+        if self._on_stop is not None:
+            self._on_stop()
 
     def __enter__(self) -> Self:
         return self.start()

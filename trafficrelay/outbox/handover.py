@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from ..errors import OutboxError
+from ..limits import NO_LIMITS, Limits
 from ..route import JobOptions
 
 EVENT_MARK_TTL: Final = 120
@@ -57,22 +59,36 @@ class Handover:
     """One event on its way into the outbox: all of it goes in, or nothing.
 
     Attributes:
-        id: the event's id. The same id never goes in twice while it is remembered (`EVENT_MARK_TTL`).
+        id: the event's id. The same id never goes in twice while it is remembered.
+        route: its route's rule; somebody may have paused it.
         context: what travels in the jobs' meta.
         jobs: its jobs, in order.
         dead_letter: the event itself, where it could not become jobs.
         dedupe: the name under which it is remembered so that a repeated event is known; `None` for not at all.
         dedupe_window: seconds for which it is.
+        limits: what may turn it away.
+        rate_key: what events share one count of `limits.rate`.
+        spool: whether it is kept in the spool when the outbox cannot take it; refused otherwise.
+        mark_ttl: seconds for which its id is remembered.
         replay: whether this is a dead letter that is run again: under its id stands that it became one.
+        settles: the dead letter's job that goes when this is taken, and without which it is not taken.
+        earlier: how many jobs it may have become before: it is taken only if there is none of them.
     """
 
     id: str
+    route: str = ""
     context: Mapping[str, Any] = field(repr=False)
     jobs: tuple[Job, ...] = ()
     dead_letter: DeadLetter | None = None
     dedupe: str | None = field(default=None, repr=False)
     dedupe_window: int = 0
+    limits: Limits = NO_LIMITS
+    rate_key: str = field(default="", repr=False)
+    spool: bool = False
+    mark_ttl: int = EVENT_MARK_TTL
     replay: bool = False
+    settles: str = ""
+    earlier: int = 0
 
     @property
     def mark(self) -> str:
@@ -80,9 +96,11 @@ class Handover:
         return f"{'replay' if self.replay else 'event'}:{self.id}"
 
     @property
-    def mark_ttl(self) -> int:
-        """Seconds for which it is."""
-        return REPLAY_MARK_TTL if self.replay else EVENT_MARK_TTL
+    def dedupe_hash(self) -> str | None:
+        """The name under which a repeated event is known, hashed: its sender chooses its length, it may be personal."""
+        if self.dedupe is None:
+            return None
+        return hashlib.sha256(self.dedupe.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
     @property
     def receipt(self) -> Receipt:
@@ -126,6 +144,8 @@ class Outbox(Protocol):
         Raises:
             OutboxUnavailable: it cannot be taken now.
             OutboxCorrupt: a key that it needs holds something else.
+            Declined: a limit of its route turns it away.
+            LetterGone: what it settles is not there any more.
         """
 
     def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
@@ -135,11 +155,11 @@ class Outbox(Protocol):
         """
 
     def check(self) -> None:
-        """Return if events can be taken now.
+        """Return if events can be taken now, tried as they would be.
 
         Raises:
             OutboxError: they cannot.
         """
 
-    def close(self) -> None:
-        """Let go of connections. The outbox may be used again: it connects anew."""
+    def close(self, timeout: float = 0.0) -> None:
+        """Let go of connections, after at most `timeout` seconds. The outbox may be used again: it connects anew."""

@@ -57,5 +57,5 @@ class MemoryOutbox:
     def check(self) -> None:
         """Return: memory is always there."""
 
-    def close(self) -> None:
+    def close(self, timeout: float = 0.0) -> None:
         """Do nothing: there is no connection."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from ..event import now
 from ..outbox.connection import masked
+from ..outbox.sentinel import is_sentinel_url
 from ..relay import Relay
 from ..route import WILDCARD, Route
 from ..server import base_url
@@ -82,6 +83,9 @@ def _queues(relay: Relay) -> list[str]:
 
 
 def _worker_lines(relay: Relay, url: str | None, queues: list[str]) -> list[str]:
+    if url is not None and is_sentinel_url(url):
+        # `rq worker` takes no such URL; its settings file does (SENTINEL).
+        return [f"  rq worker --with-scheduler --config SETTINGS {queue}" for queue in queues]
     words = ["rq", "worker", "--with-scheduler", "--url", "URL" if url is None else masked(url)]
     words += ["--serializer", relay.serializer_name] if relay.serializer_name else []
     return [f"  {shlex.join([*words, queue])}" for queue in queues]

@@ -9,18 +9,25 @@ from typing import Final, TypeAlias
 from ..errors import OutboxError, OutboxUnavailable
 from ..outbox.handover import Handover, Outbox, Receipt
 
-MAX_WAITING: Final = 1_024
+MAX_WAITING: Final = 2_048
 """How many events wait at most. A sender that is refused at once can try again; one that waits holds its body."""
 
 MAX_BATCH: Final = 64
 """How many events one round trip takes: enough to make its cost small, few enough not to hold up Redis."""
 
 
+MAX_FLIGHTS: Final = 4
+"""How many batches are on their way at once: one, and others only while it is held up by a Redis that does not answer.
+The outbox puts into its spool what comes meanwhile."""
+
+PATIENCE: Final = 0.6
+"""Seconds after which a batch counts as held up; a little more than the outbox' own."""
+
 _Waiting: TypeAlias = tuple[Handover, "asyncio.Future[Receipt]"]
 
 
 class Batches:
-    """Hands events over to an outbox from an event loop, many at a time, in a thread of its own.
+    """Hands events over to an outbox from an event loop, many at a time, in threads of its own.
 
     Under load a round trip serves dozens of events, and the thread and the loop wait for each other's hold on the
     interpreter twice a batch instead of twice an event.
@@ -31,9 +38,10 @@ class Batches:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="trafficrelay-outbox")
+        self._threads = ThreadPoolExecutor(MAX_FLIGHTS, thread_name_prefix="trafficrelay-outbox")
         self._waiting: list[_Waiting] = []
         self._sender: asyncio.Task[None] | None = None
+        self._flights: set[asyncio.Task[None]] = set()
 
     async def accept(self, handover: Handover) -> Receipt:
         """Hand one event over with those that wait too.
@@ -51,26 +59,31 @@ class Batches:
         return await future
 
     def close(self) -> None:
-        """Let go of the thread."""
-        self._thread.shutdown(wait=False)
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False)
 
     async def _send(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            handovers = [handover for handover, _ in batch]
-            results: list[Receipt | OutboxError]
-            try:
-                results = await loop.run_in_executor(self._thread, self._outbox.accept_each, handovers)
-            except Exception as error:
-                # A fault of one event must not leave the others without an answer.
-                results = [_unforeseen(error) for _ in batch]
-            _settle(batch, results)
-            if all(isinstance(result, OutboxUnavailable) for result in results):
-                # Who waited meanwhile would wait out one time-out after the other.
-                rest, self._waiting = self._waiting, []
-                _settle(rest, [results[0]] * len(rest))
+            flight = loop.create_task(self._hand_over(batch))
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
+            await asyncio.wait({flight}, timeout=PATIENCE)
+            if len(self._flights) >= MAX_FLIGHTS:
+                await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
         self._sender = None
+
+    async def _hand_over(self, batch: list[_Waiting]) -> None:
+        handovers = [handover for handover, _ in batch]
+        loop = asyncio.get_running_loop()
+        results: list[Receipt | OutboxError]
+        try:
+            results = await loop.run_in_executor(self._threads, self._outbox.accept_each, handovers)
+        except Exception as error:
+            # A fault of one event must not leave the others without an answer.
+            results = [_unforeseen(error) for _ in batch]
+        _settle(batch, results)
 
 
 def _settle(batch: list[_Waiting], results: list[Receipt | OutboxError]) -> None:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from wsgiref.types import WSGIEnvironment
 
 from ..app import PUT_OFF, body_limit
-from ..errors import BodyTooLarge, Failed, Malformed, OutboxError, Refusal, RequestTimeout
+from ..door import ADMITTED, Door
+from ..errors import BodyTooLarge, Failed, Malformed, OutboxError, Refusal, RequestTimeout, UnsupportedBody
 from ..failures import without_words
-from ..intake import Prepared, unavailable
+from ..intake import Prepared, refusal
 from ..outbox.handover import Outbox
 from ..reply import BODILESS, Reply
 from .batches import Batches
+from .bodies import MOST_BYTES, Bodies, throw_away
 
 if TYPE_CHECKING:
     import bottle
@@ -60,9 +62,11 @@ class RelayService:
     Args:
         app: the relay's app.
         outbox: the relay's outbox.
+        door: what a request has to pass first.
         threads: in how many threads the app runs; 0 runs it in the event loop. A transform is short, and a thread for
             it costs more than it: both want the interpreter, and wait 5 ms for it when the other one is busy.
         body_timeout: seconds within which a whole body must have arrived; later is a 408.
+        on_start: called when the server process listens.
         on_stop: called when the server process ends, after the last request.
     """
 
@@ -71,17 +75,27 @@ class RelayService:
         app: bottle.Bottle,
         outbox: Outbox,
         *,
+        door: Door,
         threads: int,
         body_timeout: float,
+        on_start: Callable[[], None] | None = None,
         on_stop: Callable[[], None] | None = None,
     ) -> None:
         self._app = app
         self._batches = Batches(outbox)
-        self._body_timeout = body_timeout
+        self._door = door
+        largest: int = max((route.config.get("max_body", 0) for route in app.routes), default=0)
+        self._bodies = Bodies(timeout=body_timeout, most_bytes=max(MOST_BYTES, 2 * largest))
+        self._on_start = on_start
         self._on_stop = on_stop
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="trafficrelay") if threads else None
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="trafficrelay-ready")
         self._asking: asyncio.Future[Answer] | None = None
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Call `on_start` when the loop runs; granian calls this just before it listens, and then runs the loop."""
+        if self._on_start is not None:
+            loop.call_soon(self._on_start)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the threads; granian calls this when every request has been answered."""
@@ -98,27 +112,55 @@ class RelayService:
             # Websockets are switched off in serve.py; this is for whoever mounts the service elsewhere.
             proto.close(None)
             return
+        if not await self._answer(scope, proto):
+            await throw_away(proto)
+
+    async def _answer(self, scope: Scope, proto: Any) -> bool:
+        """Answer a request, and say whether that is all; not if the rest of its body may still be on its way.
+
+        granian closes a connection that has been refused once nobody can read the body any more, so nothing may keep
+        `proto`, not even until the garbage collector comes. An exception that outlives its `except` would be such a
+        thing; and it would keep what has been read of the body.
+        """
         try:
-            reply = await self._reply(scope, proto)
+            _send(proto, scope.method, await self._reply(scope, proto))
         except Refusal as refusal:
             logger.info("%s answered %d: %s", scope.method, refusal.status, refusal.detail)
-            # The rest of the body may still be on its way, so this connection is of no use for a next request.
-            reply = _closing(_problem(refusal))
+            _send(proto, scope.method, _closing(_problem(refusal)))
+            # The first has said all that it will, the other takes too long about it.
+            return isinstance(refusal, Malformed | RequestTimeout)
         except Exception as error:
             # Neither path nor query: senders put credentials into both.
             logger.error("A %s request could not be handled.\n%s", scope.method, without_words(error))
-            reply = _closing(_problem(Failed()))
-        _send(proto, scope.method, reply)
+            _send(proto, scope.method, _closing(_problem(Failed())))
+            return False
+        return True
 
     async def _reply(self, scope: Scope, proto: Exchange) -> Answer:
         environ = make_environ(scope)
+        coding = environ.pop("HTTP_TRANSFER_ENCODING", "")
+        if coding.lower() not in ("", "chunked"):
+            # Where such a body ends a proxy in front may see otherwise than granian, which undoes no other coding but
+            # reads chunks. Whatever follows on this connection is not to be taken for a request.
+            raise UnsupportedBody("The only Transfer-Encoding that is read is chunked.")
         limit = body_limit(self._app, scope.method, environ["PATH_INFO"])
-        body = b"" if limit is None else await self._read(proto, environ, limit)
-        environ["wsgi.input"] = io.BytesIO(body)
-        if limit is not None and environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
-            # The chunks are put together. Any other coding is left for the app to refuse; granian does not undo it.
-            del environ["HTTP_TRANSFER_ENCODING"]
-            environ["CONTENT_LENGTH"] = str(len(body))
+        if limit is None:
+            environ["wsgi.input"] = io.BytesIO()
+            return await self._call(environ)
+        # Before the body is read, and until the event is handed over: both hold memory.
+        environ[ADMITTED] = address = self._door.address(environ)
+        declared = environ.get("CONTENT_LENGTH")
+        self._door.pressure.enter(address)
+        with self._bodies.body(self._door.pressure.leave) as body:
+            if declared is not None and int(declared) > limit:
+                raise BodyTooLarge(limit)
+            whole = await body.read(proto, limit)
+            environ["wsgi.input"] = io.BytesIO(whole)
+            if coding:
+                environ["CONTENT_LENGTH"] = str(len(whole))
+            return await self._take(environ)
+
+    async def _take(self, environ: WSGIEnvironment) -> Answer:
         put_off: list[Prepared] = []
         environ[PUT_OFF] = put_off
         answer = await self._call(environ)
@@ -128,7 +170,7 @@ class RelayService:
         try:
             receipt = await self._batches.accept(prepared.handover)
         except OutboxError as error:
-            raise unavailable(prepared.handover, error) from error
+            raise refusal(prepared.handover, error) from error
         return _answer(prepared.answer(receipt))
 
     async def _call(self, environ: WSGIEnvironment) -> Answer:
@@ -146,38 +188,6 @@ class RelayService:
             loop = asyncio.get_running_loop()
             self._asking = loop.run_in_executor(self._asker, _call, self._app, environ)
         return await asyncio.shield(self._asking)
-
-    async def _read(self, proto: Exchange, environ: WSGIEnvironment, limit: int) -> bytes:
-        declared = environ.get("CONTENT_LENGTH")
-        if declared is not None and int(declared) > limit:
-            raise BodyTooLarge(limit)
-        try:
-            async with asyncio.timeout(self._body_timeout):
-                return await read_body(proto, limit)
-        except TimeoutError:
-            raise RequestTimeout(f"The body did not arrive within {self._body_timeout:g} seconds.") from None
-
-
-async def read_body(proto: Exchange, limit: int) -> bytes:
-    """Read a request's whole body.
-
-    Raises:
-        BodyTooLarge: there is more than `limit` bytes of it; no more than a chunk beyond the limit was read.
-        Malformed: it broke off before its end.
-    """
-    body = bytearray()
-    ended = False
-    async for chunk in proto:
-        # granian 2.8 ends every body with one empty chunk and gives a read error as an empty chunk too, so whatever
-        # follows the first empty one says that the body broke off. Without this a chunked body that is cut short
-        # looks whole. (A trailer looks the same and is refused with it; HTTP/1 has no other empty chunks.)
-        if ended:
-            raise Malformed("The body broke off before its end.")
-        ended = not chunk
-        body += chunk
-        if len(body) > limit:
-            raise BodyTooLarge(limit)
-    return bytes(body)
 
 
 def make_environ(scope: Scope) -> WSGIEnvironment:
@@ -268,6 +278,7 @@ def _problem(refusal: Refusal) -> Answer:
 
 
 def _closing(answer: Answer) -> Answer:
+    # The rest of the body may still be on its way, so this connection is of no use for a next request.
     return answer._replace(headers=[*answer.headers, ("Connection", "close")])
 
 

@@ -42,6 +42,23 @@ def load_target(target: str) -> Relay:
     return found
 
 
+def load_bound(target: str, url: str | None) -> Relay:
+    """Load a target and bind its relay as every server process does.
+
+    Args:
+        target: `module:relay`.
+        url: the Redis URL that the relay is bound to; `None` leaves it with what it is declared with.
+
+    Raises:
+        TargetError: as `load_target`.
+        DeclarationError: the relay cannot be bound.
+    """
+    relay = load_target(target)
+    if url is not None:
+        relay.bind(url)
+    return relay
+
+
 def _import(name: str, target: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
@@ -56,11 +73,12 @@ def _import(name: str, target: str) -> ModuleType:
                 target=target,
             ) from None
         raise TargetError(_failed(name, error), target=target) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # A program that was named by mistake, or does not find its settings, may well exit.
         raise TargetError(_failed(name, error), target=target) from error
 
 
-def _failed(name: str, error: Exception) -> str:
+def _failed(name: str, error: BaseException) -> str:
     """Say where in the user's own code the import failed: the last line of it, without a page of traceback."""
     return f"{name} cannot be imported: {type(error).__name__}: {error} ({place(error)})"
 

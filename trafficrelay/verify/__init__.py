@@ -8,7 +8,8 @@ should be. Anything else refuses: a forgotten `return` closes the route, it does
 
 - `secret_headers`: a frozenset of header names (lower case) that must not be stored;
 - `sign(body, now)`: the headers that a sender would send with `body`, for tests and for trying a route out;
-- `reveals_secret`: true where what `sign` gives is the secret itself, which is then not shown.
+- `reveals_secret`: true where what `sign` gives is the secret itself, which is then not shown;
+- `sender_retries`: whether the sender tries again what got no 2xx, which decides a route's `on_outage`.
 
 Every `secret=` takes a string, bytes, several of these (all are good at once, so that keys can be rotated), or a
 function of the event that gives any of these (tenants behind one rule). A function that raises `LookupError` or gives

@@ -134,6 +134,7 @@ class HmacSignature:
     digest: str
     encoding: Encoding
     prefix: str
+    sender_retries: bool | None = None
 
     @property
     def secret_headers(self) -> frozenset[str]:
@@ -206,6 +207,8 @@ class StandardWebhooks:
 
     reveals_secret: ClassVar[bool] = False
     secret_headers: ClassVar[frozenset[str]] = frozenset({"webhook-signature"})
+    # "Retry Schedule" of the specification.
+    sender_retries: ClassVar[bool] = True
     secrets: Secrets
     tolerance: int
 

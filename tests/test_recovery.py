@@ -1,0 +1,106 @@
+"""How Redis is tried while it is away: soon, then less and less often, and not by all at once."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from unittest import mock
+
+from tests.handovers import a_handover
+from tests.waiting import wait_until
+from trafficrelay import MemoryOutbox
+from trafficrelay.errors import OutboxError, OutboxUnavailable
+from trafficrelay.outbox import Handover, Receipt
+from trafficrelay.outbox.recovery import FIRST_WAIT, MAX_WAIT, Recovery
+from trafficrelay.outbox.resilient import ResilientOutbox
+
+
+class Away(MemoryOutbox):
+    """Is away until told otherwise, and counts how often it is tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = True
+        self.tries = 0
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        if self.away:
+            return [OutboxUnavailable("away") for _ in handovers]
+        return super().accept_each(handovers)
+
+    def check(self) -> None:
+        self.tries += 1
+        if self.away:
+            raise OutboxUnavailable("away")
+
+
+def recovery_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "trafficrelay-recovery"]
+
+
+def test_redis_is_tried_less_and_less_often_and_not_by_all_relays_at_once() -> None:
+    """Each wait is up to twice the last, up to a bound, and up to a half shorter by chance."""
+    waits: list[float] = []
+
+    def pause(self: Recovery, seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 40:
+            inner.away = False
+
+    inner = Away()
+    with mock.patch.object(Recovery, "_pause", pause), closing(ResilientOutbox(inner)) as outbox:
+        outbox.accept_each([a_handover()])
+        wait_until(lambda: not recovery_threads())
+
+    while_away = waits[:40]
+    bounds = [min(FIRST_WAIT * 2**number, MAX_WAIT) for number in range(40)]
+    assert all(bound / 2 <= wait <= bound for wait, bound in zip(while_away, bounds, strict=True))
+    assert len({round(wait, 6) for wait in while_away[10:]}) > 20
+
+
+def test_a_thread_tries_redis_and_requests_do_not() -> None:
+    """It ends when Redis is back, because without a spool there is nothing else for it to do."""
+    inner = Away()
+    with closing(ResilientOutbox(inner)) as outbox:
+        assert recovery_threads() == []
+        outbox.accept_each([a_handover()])
+        wait_until(lambda: inner.tries > 2)
+        inner.away = False
+        wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], Receipt))
+        wait_until(lambda: not recovery_threads())
+
+
+def test_a_second_outage_is_noticed_as_the_first() -> None:
+    """Also while the thread of the first is just about to end."""
+    inner = Away()
+    with closing(ResilientOutbox(inner)) as outbox:
+        for _ in range(5):
+            inner.away = True
+            wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], OutboxError))
+            inner.away = False
+            wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], Receipt))
+
+    assert len(inner.handovers) == 5
+
+
+def test_closing_ends_the_thread() -> None:
+    """In the middle of an outage."""
+    outbox = ResilientOutbox(Away())
+    outbox.accept_each([a_handover()])
+    assert recovery_threads()
+    outbox.close(5)
+
+    assert recovery_threads() == []
+
+
+def test_the_thread_of_an_outbox_that_nobody_has_any_more_ends() -> None:
+    """Not everybody closes."""
+    outbox = ResilientOutbox(Away())
+    outbox.accept_each([a_handover()])
+    assert recovery_threads()
+    del outbox
+    gc.collect()
+
+    wait_until(lambda: not recovery_threads())

@@ -1,0 +1,83 @@
+"""What a relay's declaration and its Redis mean for the promise that nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .outbox.durability import WAITAOF_SINCE, Durability
+from .relay import Relay
+from .route import Route
+
+Level = Literal["fault", "warning", "note"]
+
+LEVELS: Final[tuple[Level, ...]] = ("fault", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        level: `fault` for what loses events or cannot work, `warning` for what will surprise, `note` for the rest.
+        about: what it is about: `redis`, `spool`, or a route's rule.
+        text: a sentence or two: what it means, and what to do.
+    """
+
+    level: Level
+    about: str
+    text: str
+
+
+def of_redis(relay: Relay, durability: Durability) -> list[Finding]:
+    """Say what a Redis does with what it acknowledges."""
+    found = [Finding("fault", "redis", text) for text in durability.faults()]
+    found += [Finding("fault", "redis", text) for text in _of_waiting(relay, durability)]
+    return found + [Finding("note", "redis", text) for text in durability.notes()]
+
+
+def of_routes(relay: Relay) -> list[Finding]:
+    """Say what is to be known of a relay's routes, and of what their jobs need."""
+    return [finding for route in relay.routes for finding in _of_route(relay, route)]
+
+
+def _of_waiting(relay: Relay, durability: Durability) -> Iterator[str]:
+    replicas = durability.replicas
+    if relay.wait_replicas and replicas is not None and replicas < relay.wait_replicas:
+        yield (
+            f"Relay(wait_replicas={relay.wait_replicas}) waits for more replicas than follow this Redis now "
+            f"({replicas}): it takes no events."
+        )
+    if relay.fsync and (durability.append_only is False or (0,) < durability.version < WAITAOF_SINCE):
+        yield "Relay(fsync=True) needs Redis 7.2 or later with appendonly yes: this one takes no events."
+
+
+def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
+    retries = getattr(route.verify, "sender_retries", None)
+    if relay.spool is None and route.on_outage == "spool":
+        yield Finding("fault", route.rule, 'on_outage is "spool", and the relay has none: say Relay(spool="spool.db").')
+    elif relay.spool is None and retries is False:
+        yield Finding(
+            "warning",
+            route.rule,
+            "Its sender never tries again by itself: what comes while Redis is away is lost to you. Give the relay a "
+            'spool: Relay(spool="spool.db").',
+        )
+    elif not route.spools and retries is False:
+        yield Finding(
+            "warning", route.rule, "Its sender never tries again by itself, and on_outage refuses what it sends then."
+        )
+    if route.dedupe is None and route.spools is False:
+        yield Finding(
+            "note",
+            route.rule,
+            "Its sender tries again what got no answer, and nothing tells that such an event is the same: say dedupe=.",
+        )
+    options = route.options
+    if options.delay or (options.retries and any(options.retries.intervals)):
+        yield Finding("note", route.rule, "Its jobs wait for a scheduler: run `rq worker --with-scheduler`.")
+    if options.failure_ttl is None:
+        yield Finding(
+            "note", route.rule, "Its failed jobs and dead letters are kept for a year, RQ's default: say failure_ttl=."
+        )

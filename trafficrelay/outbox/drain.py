@@ -1,0 +1,146 @@
+"""Moves events from the spool to Redis, in the order in which they came."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from ..errors import DeadLetterError, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
+from ..limits import NO_LIMITS
+from .handover import EVENT_MARK_TTL, Handover, Outbox, Receipt
+from .spool_file import SpoolFile, Stored
+from .stored import as_letter, unpack
+
+log: Final = logging.getLogger("trafficrelay.spool")
+
+MAX_BATCH: Final = 64
+"""How many events one round trip moves."""
+
+MARGIN: Final = 15
+"""Seconds by which an event counts as older than it is: its mark was written before it came into the spool."""
+
+MAX_TRIES: Final = 5
+"""How often one event may fail by itself, while Redis takes others, before it is held back."""
+
+_CLOCK_STEP: Final = 60.0
+
+_TOO_OLD: Final = (
+    "This event was kept in the spool for {age:.0f} s, longer than can be told whether Redis had taken it before. "
+    "Requeue it if it has not run."
+)
+
+
+class Drain:
+    """Moves events from a spool to an outbox.
+
+    The event's id decides: one that the outbox has taken already is known to it, as long as it remembers. An event
+    that is older than that becomes a dead letter, unless one of its jobs is still there.
+
+    Args:
+        file: the spool's file.
+        outbox: where events go.
+        max_age: seconds for which the outbox is told to remember what is moved, and within which that must be.
+    """
+
+    def __init__(self, file: SpoolFile, outbox: Outbox, *, max_age: int) -> None:
+        self._file = file
+        self._outbox = outbox
+        self._max_age = max_age
+        self._batch = 1
+        self._tries: dict[int, int] = {}
+        # What was moved and could not be removed: the disk was full, say.
+        self._moved: set[int] = set()
+
+    def run(self, go_on: Callable[[float], bool]) -> int:
+        """Move what there is, and say how much that was. Does nothing while another process is at it.
+
+        Args:
+            go_on: asked after each batch, with the seconds that it took, whether to go on; it may wait, so that
+                requests get their turn.
+
+        Raises:
+            OutboxUnavailable: Redis is away again.
+            SpoolError: the file cannot be read or written.
+        """
+        if self._file.empty() or not self._file.claim():
+            return 0
+        count = 0
+        try:
+            after, paused = 0, set[str]()
+            while rows := self._file.take(self._batch, after=after, skip_routes=paused):
+                began = time.monotonic()
+                after = rows[-1].seq
+                moved = self._move(rows, paused)
+                count += moved
+                self._batch = min(self._batch * 2, MAX_BATCH)
+                if not go_on(time.monotonic() - began):
+                    break
+        finally:
+            self._file.unclaim()
+        return count
+
+    def _move(self, rows: list[Stored], paused: set[str]) -> int:
+        handovers: dict[int, Handover] = {}
+        for row in rows:
+            if row.seq in self._moved:
+                continue
+            try:
+                handovers[row.seq] = self._due(row)
+            except DeadLetterError as error:
+                self._hold(row.seq, str(error))
+        results = dict(zip(handovers, self._outbox.accept_each(list(handovers.values())), strict=True))
+        self._moved |= {seq for seq, result in results.items() if isinstance(result, Receipt)}
+        taken = len(self._moved & results.keys())
+        away: OutboxUnavailable | None = None
+        for seq, result in results.items():
+            if isinstance(result, RoutePaused):
+                paused.add(handovers[seq].route)
+            elif isinstance(result, OutboxUnavailable):
+                away = result
+            elif isinstance(result, OutboxError):
+                self._hold(seq, str(result))
+        if self._moved:
+            self._file.remove(self._moved)
+            self._moved.clear()
+        if away is not None:
+            self._count_try(results, away)
+            self._batch = 1
+            raise away
+        return taken
+
+    def _due(self, row: Stored) -> Handover:
+        """Give what is handed over for an entry.
+
+        Raises:
+            DeadLetterError: it cannot be read.
+        """
+        entry = row.entry
+        handover = unpack(entry.payload)
+        age = time.time() - entry.since
+        # Redis may have taken a doubtful event when it came, and remembers that for as long as of any event.
+        bound = EVENT_MARK_TTL - MARGIN if entry.doubtful else self._max_age
+        if age > bound or age < -_CLOCK_STEP:
+            handover = as_letter(handover, _TOO_OLD.format(age=age))
+            log.error("event %s lay in the spool for %.0f s; it becomes a dead letter", handover.id, age)
+        return replace(handover, limits=NO_LIMITS, mark_ttl=self._max_age + MARGIN)
+
+    def _count_try(self, results: dict[int, Receipt | OutboxError], error: OutboxUnavailable) -> None:
+        """Hold back the one event that Redis fails on again and again, so that it does not hold up all others."""
+        if len(results) > 1:
+            return
+        (seq,) = results
+        # Only the one at the head is tried again and again.
+        self._tries = {seq: self._tries.get(seq, 0) + 1}
+        if self._tries[seq] >= MAX_TRIES:
+            self._tries.clear()
+            self._hold(seq, str(error))
+
+    def _hold(self, seq: int, why: str) -> None:
+        log.error("entry %d stays in the spool: %s", seq, why)
+        try:
+            self._file.hold(seq, why)
+        except SpoolError as error:
+            log.error("%s", error)

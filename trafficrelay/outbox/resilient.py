@@ -1,0 +1,214 @@
+"""The outbox that relays use: Redis behind a breaker, and the spool for when it is away."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Final
+
+from ..errors import OutboxAway, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
+from ..spool import Spool
+from .breaker import Breaker
+from .drain import Drain
+from .handover import Handover, Outbox, Receipt
+from .recovery import Recovery
+from .spool_file import Entry, SpoolFile
+from .stored import pack
+
+log: Final = logging.getLogger("trafficrelay.outbox")
+
+
+PATIENCE: Final = 0.5
+"""Seconds after which a call to Redis that is on its way counts as slow; who comes meanwhile is spooled, not held up.
+Redis takes an event within 1 ms; what it pauses for by itself (a fork, an fsync) is shorter."""
+
+
+_SLOW: Final = OutboxAway("Redis takes long to answer.")
+
+
+class _Process:
+    """What belongs to one process: threads and locks do not survive a fork."""
+
+    def __init__(self, outbox: Outbox, spool: Spool | None) -> None:
+        if spool is None:
+            self.file, drain = None, None
+            self.breaker = Breaker("Events are refused until it is back.")
+        else:
+            self.file = SpoolFile(spool.file, max_size=spool.size)
+            drain = Drain(self.file, outbox, max_age=spool.age)
+            self.breaker = Breaker(f"Events go to the spool {spool.file} until it is back.")
+        self.recovery = Recovery(outbox, self.breaker, drain)
+        # When the calls that are on their way began, by thread.
+        self.calls: dict[int, float] = {}
+        self.told = ""
+
+    def is_slow(self, patience: float) -> bool:
+        """Whether some call to the outbox waits for long, and there is a spool for who comes meanwhile."""
+        if self.file is None or not self.calls:
+            return False
+        # A copy, made in one step: other threads come and go.
+        return min(list(self.calls.values()), default=math.inf) < time.monotonic() - patience
+
+    def tell(self, error: SpoolError | None) -> None:
+        """Log what is wrong with the spool, once and not for every event."""
+        text = str(error) if error else ""
+        if text and text != self.told:
+            log.error("%s Events are refused.", text)
+        self.told = text
+
+
+class ResilientOutbox:
+    """Puts events into another outbox as long as that takes them, and into the spool when it does not.
+
+    Threads and files are begun with the first event of a process, after any fork.
+
+    Args:
+        outbox: the outbox behind it.
+        spool: where events are kept; `None` refuses them while the outbox is away.
+        patience: seconds after which a call to the outbox counts as slow.
+    """
+
+    def __init__(self, outbox: Outbox, *, spool: Spool | None = None, patience: float = PATIENCE) -> None:
+        self._outbox = outbox
+        self._spool = spool
+        self._patience = patience
+        self._processes: dict[int, _Process] = {}
+
+    def accept(self, handover: Handover) -> Receipt:
+        """Take one event.
+
+        Raises:
+            OutboxUnavailable: the outbox is away, and the event may not be spooled.
+            SpoolError: it may, and the spool cannot keep it.
+            OutboxError: the outbox is there and does not take it.
+        """
+        (taken,) = self.accept_each([handover])
+        if isinstance(taken, OutboxError):
+            raise taken
+        return taken
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        """Take several events: one round trip, or one write to the disk, for all."""
+        process = self._process()
+        away = process.breaker.error
+        if away is not None:
+            return self._kept(process, handovers, [away] * len(handovers))
+        if not process.is_slow(self._patience):
+            return self._kept(process, handovers, self._asked(process, handovers))
+        # Those that may not be spooled wait, after the others have been.
+        hasty = [handover for handover in handovers if handover.spool]
+        patient = [handover for handover in handovers if not handover.spool]
+        spooled = iter(self._kept(process, hasty, [_SLOW] * len(hasty)))
+        waited = iter(self._kept(process, patient, self._asked(process, patient) if patient else []))
+        return [next(spooled) if handover.spool else next(waited) for handover in handovers]
+
+    def check(self) -> None:
+        """Return if events can be taken now: by the outbox, or by the spool.
+
+        Raises:
+            OutboxError: they cannot.
+        """
+        process = self._process()
+        try:
+            if process.breaker.error is not None:
+                raise process.breaker.error
+            self._outbox.check()
+        except OutboxUnavailable:
+            if process.file is None:
+                raise
+            process.file.check()
+
+    def start(self) -> None:
+        """Begin to drain what an earlier process left in the spool, without waiting for the first event."""
+        self._process()
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Move what is in the spool to Redis, within `timeout` seconds, and let go of threads, file and connections.
+
+        What is left is logged, and stays for the next process. The outbox may be used again.
+        """
+        process = self._processes.pop(os.getpid(), None)
+        if process is not None:
+            process.recovery.stop(timeout)
+            if process.file is not None:
+                _log_left(process.file)
+                process.file.close()
+        self._outbox.close()
+
+    def _process(self) -> _Process:
+        process = self._processes.get(os.getpid())
+        if process is None:
+            # No lock, which a fork could copy while it is held; of two that are made at once one counts.
+            process = self._processes.setdefault(os.getpid(), _Process(self._outbox, self._spool))
+            # Not everybody closes; a thread that goes on for nobody would also keep the connections.
+            weakref.finalize(self, process.recovery.abandon).atexit = False
+            if process.file is not None:
+                process.recovery.start()
+        return process
+
+    def _asked(self, process: _Process, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        """Hand events to the outbox; the first that finds it away opens the breaker."""
+        began = process.calls[threading.get_ident()] = time.monotonic()
+        try:
+            results = self._outbox.accept_each(handovers)
+        finally:
+            process.calls.pop(threading.get_ident(), None)
+        failed = [result for result in results if isinstance(result, OutboxUnavailable)]
+        if failed and len(failed) == len(results):
+            process.breaker.trip(failed[0], since=began)
+            process.recovery.start()
+        return results
+
+    def _kept(
+        self, process: _Process, handovers: Sequence[Handover], results: list[Receipt | OutboxError]
+    ) -> list[Receipt | OutboxError]:
+        """Put into the spool what was not taken and may go there, and give what became of all."""
+        places = [place for place, result in enumerate(results) if _may_be_spooled(handovers[place], result)]
+        if process.file is None or not places:
+            return results
+        try:
+            kept = process.file.add([_entry(handovers[place], results[place]) for place in places])
+        except SpoolError as error:
+            process.tell(error)
+            for place in places:
+                results[place] = error
+            return results
+        process.tell(None)
+        for place, one in zip(places, kept, strict=True):
+            results[place] = Receipt(one.id, one.count, duplicate=one.duplicate)
+        return results
+
+
+def _may_be_spooled(handover: Handover, result: Receipt | OutboxError) -> bool:
+    if handover.replay or handover.settles:
+        return False  # it lies where it came from
+    if isinstance(result, RoutePaused):
+        return result.mode == "spool"
+    return handover.spool and isinstance(result, OutboxUnavailable)
+
+
+def _entry(handover: Handover, result: Receipt | OutboxError) -> Entry:
+    return Entry(
+        id=handover.id,
+        count=len(handover.jobs),
+        dedupe=handover.dedupe_hash,
+        route=handover.route,
+        since=time.time(),
+        doubtful=isinstance(result, OutboxUnavailable) and result.doubtful,
+        payload=pack(handover),
+    )
+
+
+def _log_left(file: SpoolFile) -> None:
+    try:
+        waiting = 0 if file.empty() else file.summary().waiting
+    except SpoolError as error:
+        log.error("%s", error)
+        return
+    if waiting:
+        log.warning("%d events stay in the spool; the next start hands them over.", waiting)
