@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trafficrelay.errors import SpoolError
 from trafficrelay.outbox.spool_file import Entry, SpoolFile
 
 ROOT = Path(__file__).parent.parent

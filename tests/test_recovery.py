@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from unittest import mock
@@ -13,6 +14,7 @@ from tests.waiting import wait_until
 from trafficrelay import MemoryOutbox
 from trafficrelay.errors import OutboxError, OutboxUnavailable
 from trafficrelay.outbox import Handover, Receipt
+from trafficrelay.outbox.breaker import Breaker
 from trafficrelay.outbox.recovery import FIRST_WAIT, MAX_WAIT, Recovery
 from trafficrelay.outbox.resilient import ResilientOutbox
 
@@ -104,3 +106,16 @@ def test_the_thread_of_an_outbox_that_nobody_has_any_more_ends() -> None:
     gc.collect()
 
     wait_until(lambda: not recovery_threads())
+
+
+def test_an_answer_from_before_redis_came_back_does_not_open_the_breaker_again() -> None:
+    """A slow thread tells of an outage that is over."""
+    breaker = Breaker("Events are refused.")
+    asked = time.monotonic()
+    breaker.trip(OutboxUnavailable("away"), since=asked)
+    breaker.close()
+    breaker.trip(OutboxUnavailable("away"), since=asked)
+    assert breaker.error is None
+    breaker.trip(OutboxUnavailable("away again"), since=time.monotonic())
+
+    assert str(breaker.error) == "away again"

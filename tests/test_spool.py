@@ -269,6 +269,35 @@ def test_an_event_whose_reply_was_lost_is_spooled_and_not_doubled(
 
 
 @pytest.mark.parametrize("how", ["close", "swallow"])
+def test_an_event_without_a_reply_is_doubtful(proxy: RedisProxy, client: redis.Redis, how: Any) -> None:
+    """Redis may have it; one that could not even be sent is not there."""
+    with closing(RQOutbox(proxy.url + QUICK)) as outbox:
+        outbox.accept(spooled())
+        proxy.lose_replies(2, how)
+        (unanswered,) = outbox.accept_each([spooled()])
+        proxy.refuse()
+        (unsent,) = outbox.accept_each([spooled()])
+
+    assert len(queued(client)) == 2
+    assert [isinstance(error, OutboxUnavailable) and error.doubtful for error in (unanswered, unsent)] == [True, False]
+
+
+def test_an_event_that_was_spooled_without_a_reply_is_kept_as_doubtful(
+    outbox: ResilientOutbox, proxy: RedisProxy, file: Path
+) -> None:
+    """And the next one, which was not sent, is not."""
+    outbox.accept(spooled())
+    proxy.lose_replies(2, "close")
+    proxy.lose_replies(1_000, "close", command="TIME")
+    for _ in range(2):
+        outbox.accept(spooled())
+    with closing(SpoolFile(file, max_size=1 << 20)) as spool:
+        doubtful = [stored.entry.doubtful for stored in spool.entries()]
+
+    assert doubtful == [True, False]
+
+
+@pytest.mark.parametrize("how", ["close", "swallow"])
 def test_what_the_drainer_got_no_reply_for_is_not_doubled(
     outbox: ResilientOutbox, proxy: RedisProxy, client: redis.Redis, file: Path, how: Any
 ) -> None:

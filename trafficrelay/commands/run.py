@@ -89,7 +89,8 @@ def _serve(options: argparse.Namespace) -> None:
         with contextlib.suppress(KeyboardInterrupt):
             serve(
                 options.target,
-                url=url,
+                # Not the relay's own: new code that SIGHUP brings may name another.
+                url=options.redis or (embedded.url if embedded else None),
                 host=options.host,
                 port=port,
                 processes=options.processes,

@@ -40,6 +40,7 @@ class _Log:
         checkpoint: a number from the header that is kept.
         salts: what frames have in common that were written since the log was last begun.
         start: the header's own checksum, from which the first frame's goes on.
+        fits: whether the header fits it.
     """
 
     raw: bytes
@@ -48,6 +49,7 @@ class _Log:
     checkpoint: int
     salts: tuple[int, int]
     start: _Sum
+    fits: bool
 
     @classmethod
     def of(cls, raw: bytes) -> Self | None:
@@ -57,15 +59,12 @@ class _Log:
             return None
         magic, version, page, checkpoint, *salts, first, second = _HEADER.unpack_from(raw)
         big = magic == _MAGIC + 1
-        if (version, page, magic & ~1, _summed(raw[:24], (0, 0), big=big)) != (
-            _VERSION,
-            _PAGE,
-            _MAGIC,
-            (first, second),
-        ):
+        summed = _summed(raw[:24], (0, 0), big=big)
+        fits = (version, page, magic & ~1, *summed) == (_VERSION, _PAGE, _MAGIC, first, second)
+        if not fits:
             big = sys.byteorder == "big"
             salts = list(_FRAME.unpack_from(raw, _HEADER.size)[2:4])
-        return cls(raw, count, big, checkpoint, (salts[0], salts[1]), (first, second))
+        return cls(raw, count, big, checkpoint, (salts[0], salts[1]), (first, second), fits)
 
     def frame(self, number: int) -> tuple[int, int, tuple[int, int], _Sum]:
         """Give a frame's page, pages after it, salts and checksum."""
@@ -113,7 +112,8 @@ def mended(raw: bytes, seen: int) -> bytes | None:
     log = _Log.of(raw)
     if log is None or not 0 <= seen < log.count:
         return None
-    for number in range(seen, log.count):
+    # What is at once behind may be the whole commit of a process that was killed before it could say so.
+    for number in range(seen + log.fits, log.count):
         if log.is_commit(number - 1) and log.goes_on(number):
             # Another commit was begun here, so all before it was acknowledged; and as much of it as is whole.
             end = number
