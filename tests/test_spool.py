@@ -30,7 +30,7 @@ from trafficrelay import DeclarationError, Relay, Spool
 from trafficrelay.errors import LetterGone, OutboxAway, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
 from trafficrelay.limits import Limits
 from trafficrelay.outbox import Handover, Outbox, Receipt
-from trafficrelay.outbox.drain import MAX_TRIES
+from trafficrelay.outbox.drain import MAX_TRIES, Drain
 from trafficrelay.outbox.handover import EVENT_MARK_TTL
 from trafficrelay.outbox.resilient import ResilientOutbox
 from trafficrelay.outbox.rq import RQOutbox
@@ -471,9 +471,11 @@ def test_what_a_process_that_died_has_left_is_taken_over(redis_url: str, client:
     assert waiting(file) == 0
 
 
-def in_a_child(outbox: ResilientOutbox, events: list[Handover]) -> None:
+def in_a_child(outbox: ResilientOutbox, events: list[Handover], file: Path) -> None:
     for event in events:
         outbox.accept(event)
+    (file.parent / "spooled").touch()
+    wait_until(lambda: waiting(file) == 0)
     os._exit(0)
 
 
@@ -481,16 +483,17 @@ def in_a_child(outbox: ResilientOutbox, events: list[Handover]) -> None:
 def test_a_forked_child_spools_and_drains_by_itself(
     outbox: ResilientOutbox, proxy: RedisProxy, client: redis.Redis, file: Path
 ) -> None:
-    """It shares the file with its parent and nothing else."""
+    """It shares the file with its parent and nothing else: the threads stay behind in a fork."""
     proxy.refuse()
     mine = [outbox.accept(spooled()) for _ in range(5)]
     events = [spooled() for _ in range(5)]
-    child = multiprocessing.get_context("fork").Process(target=in_a_child, args=(outbox, events))
+    child = multiprocessing.get_context("fork").Process(target=in_a_child, args=(outbox, events, file))
     child.start()
-    child.join(10)
+    wait_until((file.parent / "spooled").exists)
     kept = waiting(file)
+    outbox.close()
     proxy.admit()
-    wait_until(lambda: waiting(file) == 0)
+    child.join(20)
 
     assert child.exitcode == 0
     assert kept == 10
@@ -560,6 +563,19 @@ def test_a_dead_letter_that_is_run_again_is_not_spooled(
 
     assert [type(result) for result in results] == [RoutePaused, LetterGone]
     assert not file.exists() or waiting(file) == 0
+
+
+def test_a_paused_route_is_not_tried_event_by_event(redis_url: str, client: redis.Redis, file: Path) -> None:
+    """One look at it in a round tells of all; those of other routes behind them come through."""
+    client.hset(PAUSED_KEY, "/in", "spool")
+    events = [spooled() for _ in range(500)]
+    put(file, *(an_entry(event) for event in events), an_entry(spooled(route="/other")))
+    inner = Counting(RQOutbox(redis_url))
+    with closing(SpoolFile(file, max_size=1 << 24)) as storage:
+        moved = Drain(storage, inner, max_age=600).run(lambda took: True)
+
+    assert moved == 1
+    assert len(inner.seen) < 10
 
 
 # The relay

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import DeadLetterError, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
-from ..limits import NO_LIMITS
 from .handover import EVENT_MARK_TTL, Handover, Outbox, Receipt
 from .spool_file import SpoolFile, Stored
 from .stored import as_letter, unpack
@@ -125,7 +124,7 @@ class Drain:
         if age > bound or age < -_CLOCK_STEP:
             handover = as_letter(handover, _TOO_OLD.format(age=age))
             log.error("event %s lay in the spool for %.0f s; it becomes a dead letter", handover.id, age)
-        return replace(handover, limits=NO_LIMITS, mark_ttl=self._max_age + MARGIN)
+        return replace(handover, mark_ttl=self._max_age + MARGIN)
 
     def _count_try(self, results: dict[int, Receipt | OutboxError], error: OutboxUnavailable) -> None:
         """Hold back the one event that Redis fails on again and again, so that it does not hold up all others."""
