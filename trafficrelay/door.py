@@ -34,6 +34,8 @@ class Door:
 
     Attributes:
         pressure: counts who is inside.
+        max_header: as given.
+        max_requests: as given.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class Door:
             )
         self.pressure = Pressure(max_requests, address_rate)
         self._proxies = TrustedProxies.of(trusted_proxies)
-        self._max_header = max_header
+        self.max_header = max_header
+        self.max_requests = max_requests
 
     def address(self, environ: Mapping[str, Any]) -> str:
         """Give the address of a request's sender, whose header is not too large.
@@ -62,6 +65,6 @@ class Door:
         for name, value in environ.items():
             if name.startswith("HTTP_"):
                 size += len(name) + len(value)
-        if size > self._max_header:
-            raise HeaderTooLarge(self._max_header)
+        if size > self.max_header:
+            raise HeaderTooLarge(self.max_header)
         return self._proxies.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))

@@ -97,6 +97,7 @@ def _serve(options: argparse.Namespace) -> None:
                 threads=options.threads,
                 body_timeout=options.body_timeout,
                 stop_timeout=options.stop_timeout,
+                max_header=relay.door.max_header,
             )
     if embedded and embedded.failure:
         raise ServerError(embedded.failure)
@@ -149,7 +150,8 @@ def _add_server_options(run: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=number_from(1, 3600),
         default=30,
-        help="within which a request's body must have arrived (%(default)s)",
+        help="within which a request's body must have arrived; up to 30, also its header, and the next request on a "
+        "connection (%(default)s)",
     )
     run.add_argument(
         "--stop-timeout",

@@ -24,7 +24,7 @@ from ..intake import Prepared, refusal
 from ..outbox.handover import Outbox
 from ..reply import BODILESS, Reply
 from .batches import Batches
-from .bodies import MOST_BYTES, Bodies, throw_away
+from .bodies import MOST_BYTES, MOST_INCOMING, Bodies, throw_away
 
 if TYPE_CHECKING:
     import bottle
@@ -85,7 +85,12 @@ class RelayService:
         self._batches = Batches(outbox)
         self._door = door
         largest: int = max((route.config.get("max_body", 0) for route in app.routes), default=0)
-        self._bodies = Bodies(timeout=body_timeout, most_bytes=max(MOST_BYTES, 2 * largest))
+        self._bodies = Bodies(
+            timeout=body_timeout,
+            most_bytes=max(MOST_BYTES, 2 * largest),
+            # Half of the places are for those whose body has come.
+            most_incoming=MOST_INCOMING if door.max_requests is None else max(1, door.max_requests // 2),
+        )
         self._on_start = on_start
         self._on_stop = on_stop
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="trafficrelay") if threads else None
