@@ -7,7 +7,8 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trafficrelay import Relay
 from trafficrelay.checkup import Finding, of_redis, of_routes
 from trafficrelay.cli import main
 from trafficrelay.outbox.durability import Durability
+from trafficrelay.outbox.spool_file import Entry, SpoolFile
 from trafficrelay.verify import github, standard_webhooks
 
 from .standalone_support import Run, free_port_number
@@ -116,6 +118,31 @@ def test_a_relay_without_a_redis_says_where_it_could_be(directory: Path) -> None
     assert "--redis" in err
 
 
+def test_what_lies_in_the_spool_is_said(directory: Path, redis_url: str) -> None:
+    """Above all what is held there and nobody looks for."""
+    entry = Entry(id="0" * 32, count=1, dedupe=None, route="/github", since=0.0, doubtful=False, payload=b"{}")
+    with closing(SpoolFile(directory / "spool.db", max_size=1 << 20)) as file:
+        file.add([entry, replace(entry, id="1" * 32)])
+        file.hold(file.take(1)[0].seq, "broken")
+    code, out, _ = check(directory, "--redis", redis_url, options='spool="spool.db"')
+
+    assert code == 0
+    assert "warning spool: 1 events are held" in out
+    assert "note    spool: 1 events wait" in out
+
+
+def test_a_redis_that_cannot_take_an_event_is_a_fault(directory: Path, client: redis.Redis, redis_url: str) -> None:
+    """It is tried with one; what it answers else says little."""
+    client.config_set("min-replicas-to-write", "1")
+    try:
+        code, out, _ = check(directory, "--redis", redis_url)
+    finally:
+        client.config_set("min-replicas-to-write", "0")
+
+    assert code == 1
+    assert "fault   redis: Redis refused the event" in out
+
+
 def of(relay: Relay, **options: Any) -> list[tuple[str, str]]:
     relay.add(make_route(rule="/in", **({"failure_ttl": 60} | options)))
     return [(finding.level, finding.text) for finding in of_routes(relay)]
@@ -130,10 +157,11 @@ def of(relay: Relay, **options: Any) -> list[tuple[str, str]]:
         (None, {"on_outage": "spool"}, ["fault"]),
         (None, {"verify": standard_webhooks(WHSEC)}, ["note"]),
         (None, {"verify": standard_webhooks(WHSEC), "dedupe": "header:webhook-id"}, []),
-        (None, {"delay": 60}, ["note"]),
-        (None, {"retry": [10]}, ["note"]),
-        (None, {"retry": 3}, []),
-        (None, {"failure_ttl": None}, ["note"]),
+        (None, {}, ["note"]),
+        ("spool.db", {"delay": 60}, ["note"]),
+        ("spool.db", {"retry": [10]}, ["note"]),
+        ("spool.db", {"retry": 3}, []),
+        ("spool.db", {"failure_ttl": None}, ["note"]),
     ],
 )
 def test_what_a_route_lacks_is_said(spool: str | None, options: dict[str, Any], levels: list[str]) -> None:

@@ -227,7 +227,8 @@ def test_a_replica_is_noted_on_both_sides() -> None:
     assert (upper.role, upper.replicas) == ("master", 1)
     assert any("Relay(wait_replicas=1) waits until it has." in note for note in upper.notes())
     assert lower.role == "replica"
-    assert lower.notes() == (
+    assert lower.notes() == ()
+    assert lower.faults() == (
         "This Redis is a replica: it takes no events. Give the relay its master, or a redis+sentinel:// URL.",
     )
 

@@ -16,7 +16,8 @@ from tests.handovers import a_handover, opened, queued
 from tests.redis_proxy import RedisProxy
 from tests.waiting import wait_until
 from trafficrelay import DeclarationError, Relay
-from trafficrelay.errors import OutboxUnavailable
+from trafficrelay.errors import OutboxUnavailable, RoutePaused
+from trafficrelay.outbox.writes import PAUSED_KEY
 
 pytestmark = pytest.mark.rq
 
@@ -66,6 +67,14 @@ def test_an_event_that_reaches_too_few_replicas_is_doubtful(pair: Pair) -> None:
         outbox.accept(a_handover())
 
     assert caught.value.doubtful
+
+
+def test_an_event_that_is_turned_away_waits_for_nobody(pair: Pair) -> None:
+    """It was not written, so it is neither doubtful nor for the spool."""
+    with redis.Redis.from_url(pair.master) as client:
+        client.hset(PAUSED_KEY, "/in", "refuse")
+    with opened(pair.master, wait_replicas=2) as outbox, pytest.raises(RoutePaused):
+        outbox.accept(a_handover(route="/in"))
 
 
 def test_a_repeated_event_waits_for_the_replicas_too(pair: Pair) -> None:

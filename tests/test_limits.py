@@ -168,6 +168,16 @@ def test_no_events_are_taken_while_the_oldest_job_has_waited_too_long(
     assert tries(outbox, with_queue(max_lag=60)) == [taken]
 
 
+def test_the_oldest_job_is_found_at_either_end(outbox: RQOutbox, client: redis.Redis) -> None:
+    """Jobs that go to the front put it last."""
+    old = Queue("hooks", connection=client).enqueue("tests.jobs.echo", 1)
+    old.enqueued_at = datetime.now(UTC) - timedelta(seconds=100)
+    old.save()
+    Queue("hooks", connection=client).enqueue("tests.jobs.echo", 2, at_front=True)
+
+    assert tries(outbox, with_queue(max_lag=60)) == ["Backlogged"]
+
+
 @pytest.mark.parametrize("when", ["1999-12-31T23:59:59.5Z", "2024-02-29T12:00:00Z", "2026-03-01T00:00:00.000001Z"])
 def test_the_age_of_a_job_is_read_from_its_date(outbox: RQOutbox, client: redis.Redis, when: str) -> None:
     """Leap days and all."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import closing
 from unittest import mock
 
+import pytest
+
 from tests.handovers import a_handover
 from tests.waiting import wait_until
 from trafficrelay import MemoryOutbox
-from trafficrelay.errors import OutboxError, OutboxUnavailable
+from trafficrelay.errors import OutboxAway, OutboxError, OutboxUnavailable
 from trafficrelay.outbox import Handover, Receipt
 from trafficrelay.outbox.breaker import Breaker
 from trafficrelay.outbox.recovery import FIRST_WAIT, MAX_WAIT, Recovery
@@ -106,6 +109,46 @@ def test_the_thread_of_an_outbox_that_nobody_has_any_more_ends() -> None:
     gc.collect()
 
     wait_until(lambda: not recovery_threads())
+
+
+def test_refusals_do_not_pile_up_in_memory() -> None:
+    """An error that is raised again and again collects the frames of all who raised it, with their events."""
+    with closing(ResilientOutbox(Away())) as outbox:
+        errors = []
+        for _ in range(50):
+            with pytest.raises(OutboxUnavailable) as caught:
+                outbox.accept(a_handover())
+            errors.append(caught.value)
+
+    assert len(set(map(id, errors))) == 50
+    assert max(len(traceback.extract_tb(error.__traceback__)) for error in errors) < 5
+
+
+def test_the_thread_goes_on_whatever_happens_to_it() -> None:
+    """Nobody else closes the breaker."""
+    inner = Away()
+    with (
+        mock.patch.object(inner, "check", side_effect=[RuntimeError("boom"), None]),
+        closing(ResilientOutbox(inner)) as outbox,
+    ):
+        outbox.accept_each([a_handover()])
+        inner.away = False
+        wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], Receipt))
+
+
+def test_asking_whether_it_is_ready_opens_the_breaker() -> None:
+    """So that the next one who asks, and the next event, need not wait for a time-out."""
+    inner = Away()
+    with closing(ResilientOutbox(inner)) as outbox:
+        with pytest.raises(OutboxUnavailable):
+            outbox.check()
+        inner.tries = -1_000  # none of those that follow is a request's
+        with pytest.raises(OutboxAway):
+            outbox.check()
+        with pytest.raises(OutboxAway):
+            outbox.accept(a_handover())
+
+    assert inner.handovers == []
 
 
 def test_an_answer_from_before_redis_came_back_does_not_open_the_breaker_again() -> None:

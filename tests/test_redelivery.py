@@ -13,6 +13,7 @@ from rq.job import Job as RQJob
 from rq.registry import FailedJobRegistry
 
 from tests.handovers import a_dead_one, a_handover, a_job, a_letter, dump, opened, queued
+from tests.redis_proxy import RedisProxy
 from trafficrelay.errors import LetterGone, OutboxError
 from trafficrelay.outbox import Handover
 from trafficrelay.outbox.rq import RQOutbox
@@ -131,6 +132,46 @@ def test_the_same_event_sent_again_by_ourselves_requeues_nothing(outbox: RQOutbo
 
     assert outbox.accept(event).duplicate
     assert queued(client) == []
+
+
+def test_an_event_that_comes_out_of_the_spool_a_second_time_requeues_nothing(
+    outbox: RQOutbox, client: redis.Redis
+) -> None:
+    """It was taken long ago, its own mark has gone, and its job failed: nobody asked for that to run again."""
+    event = delivery("fail")
+    outbox.accept(event)
+    work(client)
+    client.delete(f"trafficrelay:1:event:{event.id}")
+
+    assert outbox.accept(event).duplicate
+    assert queued(client) == []
+
+
+def test_a_repeated_event_whose_replayed_job_failed_is_requeued(outbox: RQOutbox, client: redis.Redis) -> None:
+    """Its dead letter has become a job, under the same id."""
+    first = outbox.accept(dead_delivery())
+    outbox.accept(replayed(first.id, a_job(function="tests.jobs.fail")))
+    work(client)
+    again = outbox.accept(delivery("echo"))
+
+    assert (again.id, again.count, again.duplicate) == (first.id, 1, True)
+    assert queued(client) == [f"{first.id}-1"]
+
+
+def test_many_repeated_events_are_requeued_in_one_more_round_trip(redis_url: str, client: redis.Redis) -> None:
+    """A Redis that stalls there holds their senders up once."""
+    with RedisProxy(redis_url) as proxy, opened(proxy.url) as outbox:
+        events = [a_handover(a_job(function="tests.jobs.fail"), dedupe=str(n), dedupe_window=60) for n in range(10)]
+        outbox.accept_each(events)
+        work(client)
+        again = [replace(event, id=f"{number:032}") for number, event in enumerate(events)]
+        outbox.accept_each(again[:1])
+        before = proxy.trips
+        outbox.accept_each(again[1:])
+        trips = proxy.trips - before
+
+    assert len(queued(client)) == 10
+    assert trips < 6  # and not one for each: the scripts, whether the other script is known, and that one
 
 
 def test_a_repeated_event_takes_the_place_of_its_dead_letter(outbox: RQOutbox, client: redis.Redis) -> None:

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -282,6 +282,43 @@ def test_an_event_without_a_reply_is_doubtful(proxy: RedisProxy, client: redis.R
     assert [isinstance(error, OutboxUnavailable) and error.doubtful for error in (unanswered, unsent)] == [True, False]
 
 
+def test_an_event_stays_doubtful_when_its_second_try_is_refused(
+    own: tuple[str, redis.Redis], client: redis.Redis
+) -> None:
+    """The first one's reply was lost, and what the second one is told says nothing of the first."""
+    url, other = own
+    with RedisProxy(url) as proxy, closing(RQOutbox(proxy.url + QUICK)) as outbox:
+        outbox.accept(spooled())
+        proxy.lose_replies(1, "swallow")
+        with ThreadPoolExecutor(1) as pool:
+            pending = pool.submit(outbox.accept_each, [spooled()])
+            wait_until(lambda: len(queued(other)) == 2)
+            # Neither the mark nor the job tell any more, and no memory is left for the second try.
+            other.flushall()
+            other.config_set("min-replicas-to-write", "1")
+            (error,) = pending.result(10)
+
+    assert isinstance(error, OutboxUnavailable)
+    assert error.doubtful
+
+
+def test_the_age_of_a_spooled_event_counts_from_its_first_try(
+    outbox: ResilientOutbox, proxy: RedisProxy, file: Path
+) -> None:
+    """Its mark does."""
+    outbox.accept(spooled())
+    proxy.lose_replies(2, "swallow")
+    proxy.lose_replies(1_000, "close", command="TIME")
+    before = time.time()
+    outbox.accept(spooled())
+    after = time.time()
+    with closing(SpoolFile(file, max_size=1 << 20)) as spool:
+        (stored,) = spool.entries()
+
+    assert after - before > 0.3
+    assert stored.entry.since - before < 0.2
+
+
 def test_an_event_that_was_spooled_without_a_reply_is_kept_as_doubtful(
     outbox: ResilientOutbox, proxy: RedisProxy, file: Path
 ) -> None:
@@ -450,12 +487,50 @@ def test_one_event_that_redis_fails_on_does_not_hold_up_the_others_for_ever(
     events = [spooled() for _ in range(4)]
     put(file, *(an_entry(event) for event in events))
     inner = Choosy(RQOutbox(redis_url), events[1].id)
-    with closing(ResilientOutbox(inner, spool=Spool(file))) as outbox:
-        outbox.start()
-        wait_until(lambda: waiting(file) == 0, 30)
+    with closing(SpoolFile(file, max_size=1 << 24)) as storage:
+        drain = Drain(storage, inner, max_age=600)
+        for _ in range(20):
+            with suppress(OutboxUnavailable):
+                drain.run(lambda took: True)
+            storage.add([an_entry(spooled())])
+        left = [stored for stored in storage.entries() if stored.error]
 
-    assert len(queued(client)) == 3
+    assert [stored.entry.id for stored in left] == [events[1].id]
+    assert len(queued(client)) >= 20
     assert inner.seen.count("bad") >= MAX_TRIES
+
+
+class Full(Counting):
+    """Takes nothing, but answers when it is asked how it is."""
+
+    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+        self.seen += [handover.id for handover in handovers]
+        return [OutboxUnavailable("Redis is out of memory.") for _ in handovers]
+
+
+def test_a_redis_that_takes_none_of_them_has_no_entry_held(redis_url: str, file: Path) -> None:
+    """They are too large for what memory it has; by and by it has more."""
+    put(file, *(an_entry(spooled()) for _ in range(3)))
+    inner = Full(RQOutbox(redis_url))
+    with closing(SpoolFile(file, max_size=1 << 24)) as storage:
+        drain = Drain(storage, inner, max_age=600)
+        for _ in range(3 * MAX_TRIES):
+            with pytest.raises(OutboxUnavailable):
+                drain.run(lambda took: True)
+        summary = storage.summary()
+
+    assert (summary.waiting, summary.held) == (3, 0)
+
+
+def test_what_is_held_is_tried_again_by_and_by(redis_url: str, client: redis.Redis, file: Path) -> None:
+    """By the next process at the latest: a later version may read what this one could not."""
+    put(file, an_entry(spooled()))
+    with closing(SpoolFile(file, max_size=1 << 24)) as storage:
+        storage.hold(storage.take(1)[0].seq, "for some reason")
+        assert storage.take(1) == []
+        Drain(storage, RQOutbox(redis_url), max_age=600).run(lambda took: True)
+
+    assert len(queued(client)) == 1
 
 
 # Processes

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from trafficrelay.errors import SpoolError, SpoolFull
-from trafficrelay.outbox.spool_file import DAMAGED, SpoolFile
+from trafficrelay.outbox import spool_database
+from trafficrelay.outbox.spool_file import DAMAGED, NAMELESS, SpoolFile
 from trafficrelay.outbox.spool_reader import SpoolReader
 
 from .spool_support import (
@@ -258,6 +259,24 @@ def test_an_entry_whose_digest_does_not_fit_is_held_back_and_logged_once(
     assert "1 entries of the spool" in caplog.text
 
 
+def test_an_entry_of_which_the_payload_alone_is_whole_is_held_back_with_it(file: Path) -> None:
+    """Its description may say another route, or that Redis was not sent it."""
+    filled(file, 3)
+    position = file.read_bytes().index(b"/hooks/<shop>")
+    overwrite(file, position, b"/other")
+    with closing(SpoolFile(file, max_size=LARGE)) as spool:
+        taken = ids(spool)
+        released = spool.release()
+        (held,) = (stored for stored in spool.entries() if stored.error)
+        (kept,) = spool.add([an_entry(int(held.entry.id, 16))])
+
+    assert len(taken) == 2
+    assert released == 0
+    assert held.error == NAMELESS
+    assert held.entry.payload == payload_of(held.entry.id)
+    assert not kept.duplicate
+
+
 def test_damage_that_shows_when_a_page_is_read_sets_the_file_aside_once(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,6 +302,72 @@ def test_damage_that_shows_when_a_page_is_read_sets_the_file_aside_once(
     assert summary.waiting == len(rescued)
     assert all(stored.entry.payload == payload_of(stored.entry.id) for stored in rescued)
     assert f"is damaged. It was set aside as {aside}" in caplog.text
+
+
+def disorder(file: Path) -> None:
+    """Exchange two entries' places in the order of a page, so that they are given but cannot be found."""
+    content = file.read_bytes()
+    # A leaf of a table whose cells hold entries, not payloads: their text begins with an id.
+    leaves = (
+        place
+        for place in range(0, len(content), PAGE)
+        if content[place] == 13 and b"/hooks/<shop>" in content[place : place + PAGE] and place
+    )
+    pointers = next(leaves) + 8
+    swapped = bytearray(content[pointers : pointers + 20])
+    swapped[:2], swapped[18:] = swapped[18:], swapped[:2]
+    overwrite(file, pointers, bytes(swapped))
+
+
+def test_a_file_whose_pages_contradict_each_other_is_set_aside_when_it_is_opened(file: Path) -> None:
+    filled(file)
+    disorder(file)
+    with closing(SpoolFile(file, max_size=LARGE)) as spool:
+        assert spool.take(100) == []
+    with closing(SpoolReader(beside(file, "corrupt")[0])) as reader:
+        assert len([stored for stored in reader.entries() if not stored.error]) >= 58
+
+
+def test_entries_that_cannot_be_removed_are_not_given_for_ever(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(file)
+    disorder(file)
+    monkeypatch.setattr(spool_database, "is_sound", lambda _: True)
+    with closing(SpoolFile(file, max_size=LARGE)) as spool:
+        taken = spool.take(100)
+        assert len(taken) >= 58
+        spool.remove([stored.seq for stored in taken])
+
+        assert spool.take(100) == []
+        assert spool.empty()
+    assert len(beside(file, "corrupt")) == 1
+
+
+def test_a_message_of_sqlite_that_is_no_text_is_damage_too(file: Path) -> None:
+    """It quotes the file, and Python cannot decode it."""
+    filled(file, 3)
+    overwrite(file, file.read_bytes().index(b"CREATE TABLE payloads") + 20, b"\x94 \x94 \x94")
+    with closing(SpoolReader(file)) as reader:
+        assert [stored.error for stored in reader.entries()] == [DAMAGED] * 3
+    with closing(SpoolFile(file, max_size=LARGE)) as spool:
+        spool.add([an_entry(7)])
+
+        assert ids(spool) == [an_entry(7).id]
+
+
+def test_of_a_file_that_was_cut_off_the_rest_can_be_read(file: Path) -> None:
+    filled(file)
+    size = file.stat().st_size
+    os.truncate(file, size * 2 // 3 // PAGE * PAGE)
+    with closing(SpoolReader(file)) as reader:
+        found = list(reader.entries())
+        summary = reader.summary()
+
+    payloads = {payload_of(an_entry(number).id) for number in range(60)}
+    whole = [stored for stored in found if stored.error != DAMAGED]
+
+    assert len(whole) > 25
+    assert {stored.entry.payload for stored in whole} < payloads
+    assert summary.waiting + summary.held == len(found)
 
 
 def test_a_database_whose_log_is_left_alone_is_not_mistaken_for_a_new_one(spool: SpoolFile, file: Path) -> None:
@@ -594,27 +679,48 @@ def test_what_comes_behind_a_flipped_bit_in_the_log_is_not_forgotten(
                 found = [stored for stored in reader.entries() if not stored.error]
         lost = max(lost, 10 - len(found))
         assert len(found) >= 9, f"byte {position}"
-        assert not side(target, "-mended").exists()
+        assert not side(target, "-hidden").exists()
 
     assert lost <= 1
     assert held > 0
     assert "was damaged, and was mended" in caplog.text
 
 
-def test_mending_that_was_interrupted_is_done_again(logged: Path) -> None:
-    log = side(logged, "-wal")
-    damaged = bytearray(log.read_bytes())
+def test_mending_that_was_interrupted_is_done_again(logged: Path, tmp_path: Path) -> None:
+    """Whether the damaged log was just hidden, or a mended one half written, or in its place."""
+    log = side(logged, "-wal").read_bytes()
+    damaged = bytearray(log)
     damaged[LOG_HEADER + 100] ^= 1
-    log.write_bytes(damaged)
-    side(logged, "-mended").write_bytes(bytes(damaged[: 2 * FRAME]))
-    with closing(SpoolFile(logged, max_size=LARGE)) as spool:
-        assert len(ids(spool)) >= 9
+    for number, (shown, hidden, fresh) in enumerate(
+        [(b"", damaged, b""), (b"", damaged, log[: 2 * FRAME]), (log, damaged, b""), (damaged, b"", log[: 2 * FRAME])]
+    ):
+        target = tmp_path / str(number) / "spool.db"
+        target.parent.mkdir()
+        shutil.copy(logged, target)
+        for suffix, content in {"-wal": shown, "-hidden": hidden, "-fresh": fresh}.items():
+            if content:
+                side(target, suffix).write_bytes(content)
+        with closing(SpoolFile(target, max_size=LARGE)) as spool:
+            assert len(ids(spool)) >= 9
+        assert not side(target, "-hidden").exists()
 
 
-def test_a_log_that_was_mended_but_not_put_into_its_place_is_put_there(logged: Path) -> None:
-    side(logged, "-wal").rename(side(logged, "-mended"))
-    with closing(SpoolFile(logged, max_size=LARGE)) as spool:
-        assert len(ids(spool)) == 10
+def test_a_full_disk_keeps_the_log_from_being_mended_but_not_for_ever(logged: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, "1m"):
+        damaged = bytearray(side(logged, "-wal").read_bytes())
+        damaged[LOG_HEADER + FRAME * 6 + 100] ^= 1
+        target = disk / "spool.db"
+        shutil.copy(logged, target)
+        side(target, "-wal").write_bytes(damaged)
+        (disk / "filling").write_bytes(bytes((os.statvfs(disk).f_bavail - 20) * PAGE))
+        with closing(SpoolFile(target, max_size=LARGE)) as spool:
+            with pytest.raises(SpoolFull):
+                spool.take(1)
+            (disk / "filling").unlink()
+            found = ids(spool)
+
+    assert len(found) >= 9
 
 
 TRYING = """\
@@ -642,5 +748,5 @@ def test_nothing_is_written_over_what_a_reader_keeps_from_being_mended(logged: P
         after = len(ids(spool))
 
     assert seen < 5
-    assert "keeps it from being mended" in refused
+    assert "cannot be mended until a process that reads it has ended" in refused
     assert after >= 9

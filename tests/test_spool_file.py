@@ -419,10 +419,12 @@ def test_a_file_that_is_deleted_during_the_commit_is_not_trusted(
 
 
 def test_a_deleted_log_loses_nothing(spool: SpoolFile, file: Path) -> None:
-    """Of what a living process has added."""
+    """Of what living processes have added."""
     spool.add([an_entry(1)])
-    side(file, "-wal").unlink()
-    spool.add([an_entry(2)])
+    with python("spool.take(1)\nprint('open', flush=True)\nsys.stdin.readline()", file) as process:
+        assert said(process) == "open"
+        side(file, "-wal").unlink()
+        spool.add([an_entry(2)])
     with python("print(*ids(spool))", file) as process:
         there = said(process)
 
@@ -485,6 +487,23 @@ def test_a_full_file_takes_no_more_keeps_what_it_has_and_goes_on_when_there_is_r
     assert before == added
     assert summary.size < (1 << 20) + spool_database.WAL_LIMIT
     assert file.stat().st_size <= (1 << 20) + 64 * 4096
+
+
+def test_in_a_full_file_entries_can_be_held_back(file: Path) -> None:
+    """With a reason, which needs room."""
+    with closing(SpoolFile(file, max_size=1 << 20)) as spool:
+
+        def fill() -> None:
+            for number in range(10_000):
+                spool.add([an_entry(number * 100 + more, payload=b"") for more in range(100)])
+
+        with pytest.raises(SpoolFull):
+            fill()
+        for stored in spool.take(50):
+            spool.hold(stored.seq, "why " * 1000)
+
+        assert spool.summary().held == 50
+        assert len(next(spool.entries()).error) == 1000
 
 
 def test_all_entries_of_a_call_are_in_or_none(file: Path) -> None:

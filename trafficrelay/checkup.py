@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from .outbox.durability import WAITAOF_SINCE, Durability
+from .outbox.spool_rows import Summary
 from .relay import Relay
 from .route import Route
 
@@ -42,6 +43,17 @@ def of_routes(relay: Relay) -> list[Finding]:
     return [finding for route in relay.routes for finding in _of_route(relay, route)]
 
 
+def of_spool(summary: Summary) -> list[Finding]:
+    """Say what lies in a spool."""
+    found = []
+    if summary.held:
+        text = f"{summary.held} events are held in it; `trafficrelay spool show` says why."
+        found.append(Finding("warning", "spool", text))
+    if summary.waiting:
+        found.append(Finding("note", "spool", f"{summary.waiting} events wait in it for Redis."))
+    return found
+
+
 def _of_waiting(relay: Relay, durability: Durability) -> Iterator[str]:
     replicas = durability.replicas
     if relay.wait_replicas and replicas is not None and replicas < relay.wait_replicas:
@@ -67,6 +79,10 @@ def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
     elif not route.spools and retries is False:
         yield Finding(
             "warning", route.rule, "Its sender never tries again by itself, and on_outage refuses what it sends then."
+        )
+    elif relay.spool is None and route.spools:
+        yield Finding(
+            "note", route.rule, 'What comes while Redis is away is refused: Relay(spool="spool.db") would keep it.'
         )
     if route.dedupe is None and route.spools is False:
         yield Finding(

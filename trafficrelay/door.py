@@ -63,7 +63,7 @@ class Door:
         """
         size = len(environ.get("PATH_INFO", "")) + len(environ.get("QUERY_STRING", ""))
         for name, value in environ.items():
-            if name.startswith("HTTP_"):
+            if name.startswith(("HTTP_", "CONTENT_")):
                 size += len(name) + len(value)
         if size > self.max_header:
             raise HeaderTooLarge(self.max_header)

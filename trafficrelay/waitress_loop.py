@@ -271,7 +271,8 @@ def _settings(sock: socket.socket, max_body: int) -> Adjustments:
         # No Server header that tells attackers what to try.
         ident=None,
         # Nobody has said which proxy to trust, so no sender passes for one: X-Forwarded-* and Forwarded are removed.
-        clear_untrusted_proxy_headers=True,
+        # The relay decides whose X-Forwarded-For counts.
+        clear_untrusted_proxy_headers=False,
         # waitress holds the body before the application sees it. The application's own limit is the exact one; this
         # one also counts the framing of chunks, which in small chunks is more than what they hold.
         max_request_body_size=2 * max_body + 64 * 1024,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -37,26 +38,34 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what is found."""
     # See the package.
-    from ..checkup import LEVELS, Finding, of_redis, of_routes
+    from ..checkup import LEVELS, Finding, of_redis, of_routes, of_spool
     from ..errors import OutboxError
     from ..outbox.durability import examine
     from ..outbox.spool_file import SpoolFile
-    from .connecting import client_of, load
+    from .connecting import client_of, load, outbox_of
 
     relay = load(options)
     found = of_routes(relay)
     if relay.spool is not None:
+        file = SpoolFile(relay.spool.file, max_size=relay.spool.size)
         try:
-            SpoolFile(relay.spool.file, max_size=relay.spool.size).check()
+            found += of_spool(file.summary())
+            file.check()
         except OutboxError as error:
             found.append(Finding("fault", "spool", str(error)))
-    with client_of(relay) as client:
-        try:
+        finally:
+            file.close()
+    redis: list[Finding] = []
+    try:
+        with client_of(relay) as client:
             redis = of_redis(relay, examine(client))
-        except OutboxError as error:
-            redis = [Finding("fault", "redis", str(error))]
-    if options.lossy_redis == "warn":
-        redis = [Finding("warning" if one.level == "fault" else one.level, one.about, one.text) for one in redis]
+        if options.lossy_redis == "warn":
+            redis = [Finding("warning" if one.level == "fault" else one.level, one.about, one.text) for one in redis]
+        with closing(outbox_of(relay)) as outbox:
+            outbox.check()
+    except OutboxError as error:
+        # What cannot take an event is a fault whatever it keeps.
+        redis.append(Finding("fault", "redis", str(error)))
     found = sorted([*found, *redis], key=lambda one: LEVELS.index(one.level))
     wrong = any(one.level == "fault" for one in found)
     if options.json:

@@ -80,9 +80,18 @@ if first then return known(KEYS[1], first) end
 first = dedupes and redis.call('GET', KEYS[2])
 if first then
   local id, jobs = string.match(first, '^(%S+) (%d+)$')
+  jobs = tonumber(jobs or 0)
+  local letter = jobs == 0
+  if letter then
+    -- Its dead letter may have become jobs since.
+    while redis.call('EXISTS', JOB .. id .. '-' .. (jobs + 1)) == 1 do jobs = jobs + 1 end
+    first = id .. ' ' .. jobs
+  end
   local dead = false
-  for number = 1, tonumber(jobs or 0) do dead = dead or failed_for_good(id .. '-' .. number) end
-  if jobs ~= '0' or ARGV[13] == '1' or not failed_for_good(id .. '-0') then return known(KEYS[2], first, dead) end
+  for number = 1, jobs do dead = dead or failed_for_good(id .. '-' .. number) end
+  -- Only whoever sends it again wants that: not a spool, from which the very same event comes a second time.
+  dead = dead and id ~= string.match(receipt, '^%S+')
+  if not letter or ARGV[13] == '1' or not failed_for_good(id .. '-0') then return known(KEYS[2], first, dead) end
   -- The first became a dead letter and this one did not: whoever sent it again wants it to run.
   settles = id .. '-0'
 elseif settles ~= '' and not failed_for_good(settles) then
@@ -136,12 +145,15 @@ if count > 0 and ARGV[13] ~= '1' and max_queued + max_lag > 0 then
   local queue, sorted = jobs[1].target, jobs[1].how == 'Z'
   local waiting = redis.call(sorted and 'ZCARD' or 'LLEN', queue)
   if max_queued > 0 and waiting >= max_queued then return {2, 'queued', waiting} end
-  local oldest = max_lag > 0 and not sorted and redis.call('LINDEX', queue, 0)
-  local since = oldest and redis.pcall('HGET', JOB .. oldest, 'enqueued_at')
-  if type(since) == 'string' then
-    local year, month, day, hour, minute, second = string.match(since, '^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)')
-    local lag = year and now - 1000 * (second + 60 * (minute + 60 * (hour + 24 * days(year + 0, month + 0, day + 0))))
-    if lag and lag > max_lag then return {2, 'lag', lag} end
+  -- At both ends: jobs that go to the front put the oldest last.
+  for _, place in ipairs((max_lag > 0 and not sorted) and {0, -1} or {}) do
+    local oldest = redis.call('LINDEX', queue, place)
+    local since = oldest and redis.pcall('HGET', JOB .. oldest, 'enqueued_at')
+    if type(since) == 'string' then
+      local year, month, day, hour, minute, second = string.match(since, '^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)')
+      local lag = year and now - 1000 * (second + 60 * (minute + 60 * (hour + 24 * days(year + 0, month + 0, day + 0))))
+      if lag and lag > max_lag then return {2, 'lag', lag} end
+    end
   end
 end
 local arrival

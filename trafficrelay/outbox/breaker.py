@@ -20,13 +20,16 @@ class Breaker:
 
     def __init__(self, otherwise: str) -> None:
         self._otherwise = otherwise
-        self._error: OutboxAway | None = None
+        self._why = ""
         self._opened = self._closed = time.monotonic()
 
     @property
     def error(self) -> OutboxAway | None:
-        """Why it is open; `None` while it is closed."""
-        return self._error
+        """Why it is open, a new error each time; `None` while it is closed.
+
+        One that is raised again and again would collect the frames of all who raised it, and their events.
+        """
+        return OutboxAway(self._why) if self._why else None
 
     def trip(self, error: OutboxUnavailable, *, since: float) -> None:
         """Open it.
@@ -35,14 +38,14 @@ class Breaker:
             error: how Redis was found away.
             since: when it was asked (`time.monotonic`): an answer from before it came back says nothing.
         """
-        if self._error is None and since >= self._closed:
+        if not self._why and since >= self._closed:
             self._opened = time.monotonic()
-            self._error = OutboxAway(str(error))
+            self._why = str(error)
             log.warning("%s %s", error, self._otherwise)
 
     def close(self) -> None:
         """Close it: Redis takes events again."""
-        if self._error is not None:
+        if self._why:
             self._closed = time.monotonic()
-            self._error = None
+            self._why = ""
             log.warning("Redis takes events again, after %.1f s.", self._closed - self._opened)

@@ -22,7 +22,10 @@ MARGIN: Final = 15
 """Seconds by which an event counts as older than it is: its mark was written before it came into the spool."""
 
 MAX_TRIES: Final = 5
-"""How often one event may fail by itself, while Redis takes others, before it is held back."""
+"""How often one event may fail while Redis takes the next, before it is held back."""
+
+RELEASE_EVERY: Final = 600.0
+"""Seconds after which what is held back is tried again."""
 
 _CLOCK_STEP: Final = 60.0
 
@@ -50,6 +53,7 @@ class Drain:
         self._max_age = max_age
         self._batch = 1
         self._tries: dict[int, int] = {}
+        self._release_at = 0.0
         # What was moved and could not be removed: the disk was full, say.
         self._moved: set[int] = set()
 
@@ -68,18 +72,43 @@ class Drain:
             return 0
         count = 0
         try:
+            self._release()
             after, paused = 0, set[str]()
             while rows := self._file.take(self._batch, after=after, skip_routes=paused):
                 began = time.monotonic()
+                try:
+                    count += self._move(rows, paused)
+                except OutboxUnavailable:
+                    if len(rows) > 1 or not self._takes_next(rows[0], paused):
+                        self._batch = 1
+                        raise
                 after = rows[-1].seq
-                moved = self._move(rows, paused)
-                count += moved
                 self._batch = min(self._batch * 2, MAX_BATCH)
                 if not go_on(time.monotonic() - began):
                     break
         finally:
             self._file.unclaim()
         return count
+
+    def _takes_next(self, row: Stored, paused: set[str]) -> bool:
+        """Find out whether Redis is away, or fails on one entry alone, which is held back if that happens often."""
+        for following in self._file.take(1, after=row.seq, skip_routes=paused):
+            try:
+                self._move([following], paused)
+            except OutboxUnavailable:
+                return False
+            # Only the one at the head is tried again and again.
+            self._tries = {row.seq: self._tries.get(row.seq, 0) + 1}
+            if self._tries[row.seq] >= MAX_TRIES:
+                self._hold(row.seq, "Redis fails on this event and takes others.")
+            return True
+        return False
+
+    def _release(self) -> None:
+        """Try now and then what is held: Redis may have more memory by now, or a later version run here."""
+        if time.monotonic() >= self._release_at:
+            self._release_at = time.monotonic() + RELEASE_EVERY
+            self._file.release()
 
     def _move(self, rows: list[Stored], paused: set[str]) -> int:
         handovers: dict[int, Handover] = {}
@@ -105,8 +134,6 @@ class Drain:
             self._file.remove(self._moved)
             self._moved.clear()
         if away is not None:
-            self._count_try(results, away)
-            self._batch = 1
             raise away
         return taken
 
@@ -125,17 +152,6 @@ class Drain:
             handover = as_letter(handover, _TOO_OLD.format(age=age))
             log.error("event %s lay in the spool for %.0f s; it becomes a dead letter", handover.id, age)
         return replace(handover, mark_ttl=self._max_age + MARGIN)
-
-    def _count_try(self, results: dict[int, Receipt | OutboxError], error: OutboxUnavailable) -> None:
-        """Hold back the one event that Redis fails on again and again, so that it does not hold up all others."""
-        if len(results) > 1:
-            return
-        (seq,) = results
-        # Only the one at the head is tried again and again.
-        self._tries = {seq: self._tries.get(seq, 0) + 1}
-        if self._tries[seq] >= MAX_TRIES:
-            self._tries.clear()
-            self._hold(seq, str(error))
 
     def _hold(self, seq: int, why: str) -> None:
         log.error("entry %d stays in the spool: %s", seq, why)

@@ -51,6 +51,10 @@ class Durability:
     def faults(self) -> tuple[str, ...]:
         """Say, a sentence each, what makes it lose events that it has acknowledged, and what to do."""
         found = []
+        if self.role == "replica":
+            found.append(
+                "This Redis is a replica: it takes no events. Give the relay its master, or a redis+sentinel:// URL."
+            )
         if self.append_only is False:
             found.append(
                 "Redis keeps no append-only file: when it ends, whatever came after its last snapshot is lost. Run "
@@ -82,9 +86,6 @@ class Durability:
     def _of_the_server(self) -> tuple[str, ...]:
         return (
             "Redis is still loading its data; until then it takes no events." if self.loading else "",
-            "This Redis is a replica: it takes no events. Give the relay its master, or a redis+sentinel:// URL."
-            if self.role == "replica"
-            else "",
             "Replicas follow with a delay: a failover loses what has not reached the one that is promoted. "
             "Relay(wait_replicas=1) waits until it has."
             if self.replicas

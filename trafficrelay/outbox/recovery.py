@@ -49,7 +49,7 @@ class Recovery:
         """Start the thread, or have it look at once if it runs."""
         self._wake.set()
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._deadline = None
                 self._thread = threading.Thread(target=self._run, name="trafficrelay-recovery", daemon=True)
                 self._thread.start()
@@ -93,6 +93,10 @@ class Recovery:
         try:
             self._outbox.check()
         except OutboxError:
+            return False
+        except Exception as error:
+            # The thread has to go on, whatever it was: nobody else closes the breaker.
+            log.error("Redis could not be tried\n%s", without_words(error))
             return False
         return True
 

@@ -28,9 +28,6 @@ PATIENCE: Final = 0.5
 Redis takes an event within 1 ms; what it pauses for by itself (a fork, an fsync) is shorter."""
 
 
-_SLOW: Final = OutboxAway("Redis takes long to answer.")
-
-
 class _Process:
     """What belongs to one process: threads and locks do not survive a fork."""
 
@@ -45,6 +42,7 @@ class _Process:
         self.recovery = Recovery(outbox, self.breaker, drain)
         # When the calls that are on their way began, by thread.
         self.calls: dict[int, float] = {}
+        self.asking = threading.Lock()
         self.told = ""
 
     def is_slow(self, patience: float) -> bool:
@@ -78,6 +76,7 @@ class ResilientOutbox:
         self._spool = spool
         self._patience = patience
         self._processes: dict[int, _Process] = {}
+        _all.add(self)
 
     def accept(self, handover: Handover) -> Receipt:
         """Take one event.
@@ -97,14 +96,15 @@ class ResilientOutbox:
         process = self._process()
         away = process.breaker.error
         if away is not None:
-            return self._kept(process, handovers, [away] * len(handovers))
+            return self._kept(process, handovers, [away] * len(handovers), since=time.time())
         if not process.is_slow(self._patience):
-            return self._kept(process, handovers, self._asked(process, handovers))
+            return self._asked(process, handovers)
         # Those that may not be spooled wait, after the others have been.
         hasty = [handover for handover in handovers if handover.spool]
         patient = [handover for handover in handovers if not handover.spool]
-        spooled = iter(self._kept(process, hasty, [_SLOW] * len(hasty)))
-        waited = iter(self._kept(process, patient, self._asked(process, patient) if patient else []))
+        slow = OutboxAway("Redis takes long to answer.")
+        spooled = iter(self._kept(process, hasty, [slow] * len(hasty), since=time.time()))
+        waited = iter(self._asked(process, patient) if patient else [])
         return [next(spooled) if handover.spool else next(waited) for handover in handovers]
 
     def check(self) -> None:
@@ -114,13 +114,20 @@ class ResilientOutbox:
             OutboxError: they cannot.
         """
         process = self._process()
-        try:
-            if process.breaker.error is not None:
-                raise process.breaker.error
-            self._outbox.check()
-        except OutboxUnavailable:
+        away: OutboxUnavailable | None = process.breaker.error
+        # Who comes while somebody asks has the last answer: it may take a time-out, and anybody may ask.
+        if away is None and process.asking.acquire(blocking=False):
+            began = time.monotonic()
+            try:
+                self._outbox.check()
+            except OutboxUnavailable as error:
+                self._trip(process, error, began)
+                away = error
+            finally:
+                process.asking.release()
+        if away is not None:
             if process.file is None:
-                raise
+                raise away
             process.file.check()
 
     def start(self) -> None:
@@ -152,7 +159,8 @@ class ResilientOutbox:
         return process
 
     def _asked(self, process: _Process, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        """Hand events to the outbox; the first that finds it away opens the breaker."""
+        """Hand events to the outbox; the first that finds it away opens the breaker, and goes into the spool."""
+        since = time.time()
         began = process.calls[threading.get_ident()] = time.monotonic()
         try:
             results = self._outbox.accept_each(handovers)
@@ -160,19 +168,29 @@ class ResilientOutbox:
             process.calls.pop(threading.get_ident(), None)
         failed = [result for result in results if isinstance(result, OutboxUnavailable)]
         if failed and len(failed) == len(results):
-            process.breaker.trip(failed[0], since=began)
-            process.recovery.start()
-        return results
+            self._trip(process, failed[0], began)
+        return self._kept(process, handovers, results, since=since)
+
+    def _trip(self, process: _Process, error: OutboxUnavailable, began: float) -> None:
+        process.breaker.trip(error, since=began)
+        process.recovery.start()
 
     def _kept(
-        self, process: _Process, handovers: Sequence[Handover], results: list[Receipt | OutboxError]
+        self, process: _Process, handovers: Sequence[Handover], results: list[Receipt | OutboxError], *, since: float
     ) -> list[Receipt | OutboxError]:
-        """Put into the spool what was not taken and may go there, and give what became of all."""
+        """Put into the spool what was not taken and may go there, and give what became of all.
+
+        Args:
+            process: this process' part.
+            handovers: the events.
+            results: what became of them so far.
+            since: when they were first sent, or would have been (`time.time`): their marks count from then.
+        """
         places = [place for place, result in enumerate(results) if _may_be_spooled(handovers[place], result)]
         if process.file is None or not places:
             return results
         try:
-            kept = process.file.add([_entry(handovers[place], results[place]) for place in places])
+            kept = process.file.add([_entry(handovers[place], results[place], since) for place in places])
         except SpoolError as error:
             process.tell(error)
             for place in places:
@@ -192,13 +210,13 @@ def _may_be_spooled(handover: Handover, result: Receipt | OutboxError) -> bool:
     return handover.spool and isinstance(result, OutboxUnavailable)
 
 
-def _entry(handover: Handover, result: Receipt | OutboxError) -> Entry:
+def _entry(handover: Handover, result: Receipt | OutboxError, since: float) -> Entry:
     return Entry(
         id=handover.id,
         count=len(handover.jobs),
         dedupe=handover.dedupe_hash,
         route=handover.route,
-        since=time.time(),
+        since=since,
         doubtful=isinstance(result, OutboxUnavailable) and result.doubtful,
         payload=pack(handover),
     )
@@ -206,9 +224,26 @@ def _entry(handover: Handover, result: Receipt | OutboxError) -> Entry:
 
 def _log_left(file: SpoolFile) -> None:
     try:
-        waiting = 0 if file.empty() else file.summary().waiting
+        if file.empty():
+            return
+        summary = file.summary()
     except SpoolError as error:
         log.error("%s", error)
         return
-    if waiting:
-        log.warning("%d events stay in the spool; the next start hands them over.", waiting)
+    if summary.waiting:
+        log.warning("%d events stay in the spool; the next start hands them over.", summary.waiting)
+    if summary.held:
+        log.warning("%d events are held in the spool; `trafficrelay spool show` says why.", summary.held)
+
+
+# Known process-wide because a fork happens to the process, and its hooks cannot be taken back.
+_all: Final[weakref.WeakSet[ResilientOutbox]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for outbox in list(_all):
+        outbox._processes.clear()  # a grandchild may have the pid of an ancestor that has ended
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)

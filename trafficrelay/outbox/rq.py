@@ -21,7 +21,7 @@ from .clock import RedisClock
 from .connection import connect
 from .handover import Handover, Receipt, job_id
 from .replies import doubtful, is_late, result, translated
-from .writes import PAUSED_KEY, RQ_NAMES, Call, Writes
+from .writes import RQ_NAMES, Call, Writes
 
 TRIES: Final = 2
 """How often a write is sent. The script knows an event that it has taken, so the second try cannot double it; it saves
@@ -96,26 +96,21 @@ class RQOutbox:
         calls = [self._call(handover) for handover in handovers]
         good = [call for call in calls if not isinstance(call, OutboxError)]
         try:
-            replies = self._run(good) if good else []
+            replies = iter(self._run(good) if good else [])
         except OutboxError as error:
             return [call if isinstance(call, OutboxError) else error for call in calls]
-        each = iter(replies)
-        return [
-            call if isinstance(call, OutboxError) else self._result(handover, next(each))
-            for handover, call in zip(handovers, calls, strict=True)
+        said: list[Any] = [call if isinstance(call, OutboxError) else next(replies) for call in calls]
+        results = [_result(handover, reply) for handover, reply in zip(handovers, said, strict=True)]
+        # A repeated event of which a job failed for good: whoever sends it again wants it to run.
+        dead = [
+            result
+            for result, reply in zip(results, said, strict=True)
+            if isinstance(result, Receipt) and result.duplicate and len(reply) > 2 and reply[2]
         ]
-
-    def paused(self) -> dict[str, str]:
-        """Give the paused routes and how each is paused.
-
-        Raises:
-            OutboxUnavailable: Redis does not answer.
-        """
-        try:
-            found: Any = self._redis.hgetall(PAUSED_KEY)
-        except RedisError as error:
-            raise translated(error) from error
-        return {rule.decode("utf-8", "replace"): mode.decode("utf-8", "replace") for rule, mode in found.items()}
+        failure = self._revive(dead) if dead else None
+        if failure is None:
+            return results
+        return [failure if any(result is one for one in dead) else result for result in results]
 
     def check(self) -> None:
         """Return if Redis takes events: by writing one that becomes nothing and is forgotten at once.
@@ -140,7 +135,7 @@ class RQOutbox:
         sent = False
         for attempt in range(1, TRIES + 1):
             try:
-                return self._replies(calls, time.monotonic() + self._timeout)
+                replies = self._replies(calls, time.monotonic() + self._timeout)
             except (RedisError, _NotSent) as raised:
                 error = raised.error if isinstance(raised, _NotSent) else raised
                 sent = sent or error is raised
@@ -149,6 +144,9 @@ class RQOutbox:
                 again = isinstance(error, RedisConnectionError | RedisTimeoutError)
                 if attempt == TRIES or not again or isinstance(error, AuthenticationError):
                     raise (doubtful(translated(error)) if sent else translated(error)) from error
+            else:
+                # What an earlier try has done, an error of this one does not tell.
+                return [doubtful(translated(r)) if sent and isinstance(r, RedisError) else r for r in replies]
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _replies(self, calls: Sequence[Call], deadline: float) -> list[Any]:
@@ -181,25 +179,21 @@ class RQOutbox:
         if not self._waits:
             return replies
         missing = _missing(replies[len(calls) :], [wanted for _, wanted in self._waits])
-        # Errors stay: these wrote nothing.
-        return [missing if missing and not isinstance(reply, RedisError) else reply for reply in replies[: len(calls)]]
+        # What was turned away wrote nothing.
+        return [missing if missing and _is_taken(reply) else reply for reply in replies[: len(calls)]]
 
-    def _result(self, handover: Handover, reply: Any) -> Receipt | OutboxError:
-        if isinstance(reply, OutboxError):
-            return reply
-        said = result(handover, reply)
-        if isinstance(said, Receipt) and said.duplicate and len(reply) > 2 and reply[2]:
-            return self._revive(said)
-        return said
-
-    def _revive(self, first: Receipt) -> Receipt | OutboxError:
-        """Requeue the failed jobs of a repeated event: whoever sends it again wants it to run."""
-        ids = [job_id(first.id, number) for number in range(1, first.count + 1)]
+    def _revive(self, receipts: Sequence[Receipt]) -> OutboxError | None:
+        """Requeue the failed jobs of events, all in one more round trip."""
+        ids = [job_id(receipt.id, number) for receipt in receipts for number in range(1, receipt.count + 1)]
         try:
-            self._requeue(args=[utcformat(now()), *ids])
+            with self._redis.pipeline(transaction=False) as pipeline:
+                self._requeue(args=[utcformat(now()), *ids], client=pipeline)
+                for command, _ in self._waits:
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+                replies = pipeline.execute()
         except RedisError as error:
-            return translated(error)
-        return first
+            return doubtful(translated(error))
+        return _missing(replies[1:], [wanted for _, wanted in self._waits])
 
     def _call(self, handover: Handover) -> Call | OutboxError:
         try:
@@ -209,6 +203,14 @@ class RQOutbox:
             failure = OutboxError(f"The event cannot be written for RQ ({type(error).__name__}).")
             failure.__cause__ = error
             return failure
+
+
+def _result(handover: Handover, reply: Any) -> Receipt | OutboxError:
+    return reply if isinstance(reply, OutboxError) else result(handover, reply)
+
+
+def _is_taken(reply: Any) -> bool:
+    return isinstance(reply, list) and reply[0] in (0, 1)
 
 
 def _script(name: str) -> str:

@@ -51,7 +51,7 @@ class Access:
         self.lock = threading.Lock()
         self._database = Database(self.files, max_size=max_size)
         self._turn = Turn(path)
-        self._held_for_fork = False
+        self._forking: int | None = None
         mine = weakref.ref(self)
         os.register_at_fork(
             before=lambda: _tell(mine, Access._before_fork),
@@ -209,16 +209,19 @@ class Access:
 
     def _before_fork(self) -> None:
         # SQLite forbids taking a connection through a fork, and does not forget it either (see `Database.inherit`).
-        self._held_for_fork = self.lock.acquire(timeout=_FORK_PATIENCE)
-        if self._held_for_fork:
+        if self.lock.acquire(timeout=_FORK_PATIENCE):
+            self._forking = threading.get_ident()
             self.close()
 
     def _after_fork_in_parent(self) -> None:
-        if self._held_for_fork:
+        # Another thread may be forking too, and wait for the lock, or have given up waiting.
+        if self._forking == threading.get_ident():
+            self._forking = None
             self.lock.release()
 
     def _after_fork_in_child(self) -> None:
         self.lock = threading.Lock()
+        self._forking = None
         self._turn.abandon()
         self._database.inherit()
 

@@ -52,8 +52,16 @@ _TRIES: Final = 3
 _PASSING: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
 
 
-class _Again(Exception):
-    """The file must be opened once more."""
+class _Forgetful(Exception):
+    """SQLite does not see all that was committed.
+
+    Attributes:
+        log: the write-ahead log, mended.
+    """
+
+    def __init__(self, log: bytes) -> None:
+        super().__init__("the write-ahead log is damaged")
+        self.log = log
 
 
 class Database:
@@ -102,11 +110,11 @@ class Database:
                 return None
             try:
                 self._connection = self._opened()
-            except (Unfit, _Again):
+            except (Unfit, _Forgetful):
                 continue  # it was set aside, or mended
             self._inodes = self._files.inodes()
             return self._connection
-        raise self._error("is damaged again and again, or a process that only reads keeps it from being mended")
+        raise self._error("is damaged again as soon as it is mended or made; the disk may be failing")
 
     def is_open(self) -> bool:
         """Say whether there is a connection, whatever became of its files."""
@@ -198,7 +206,7 @@ class Database:
     def _opened(self) -> sqlite3.Connection:
         with contextlib.ExitStack() as stack:
             try:
-                self._place_mended_log()  # of a process that was killed when it was about to
+                self._files.show_log()  # of a process that was killed when it mended it
                 if self._files.inode() and self._condemned == self._files.inode():
                     raise Unfit("corrupt")
                 if not self._files.size():
@@ -209,10 +217,10 @@ class Database:
                 self._files.make_private()
                 connection = stack.enter_context(contextlib.closing(connect(self._files.path, "rw")))
                 self._settle(connection)
-            except _Again:
-                # SQLite deletes the log when it closes the file, if nobody else has it open.
+            except _Forgetful as forgetful:
+                self._files.hide_log()
                 stack.close()
-                self._place_mended_log()
+                self._put_log(forgetful.log)
                 raise
             except (*FAILURES, Unfit) as error:
                 kind = judged(error, self._files)
@@ -240,7 +248,7 @@ class Database:
         """See to it that SQLite forgets nothing of a damaged log. Before anything is written.
 
         Raises:
-            _Again: it would have; the file is to be opened again.
+            _Forgetful: it would have.
         """
         if not self._files.log_size():
             return
@@ -249,16 +257,21 @@ class Database:
         except sqlite3.OperationalError:
             return  # the disk is full, say; then nothing is written either
         if log is not None:
-            self._files.put_mended_log(log)
-            raise _Again
+            raise _Forgetful(log)
 
-    def _place_mended_log(self) -> None:
-        if self._files.place_mended_log():
-            _log.error(
-                "The write-ahead log of the spool %s was damaged, and was mended. Entries that are damaged themselves "
-                "will be held back.",
-                self._files.path,
-            )
+    def _put_log(self, log: bytes) -> None:
+        """Put a mended log in the place of the one that was hidden, or show that again."""
+        try:
+            if self._files.is_open():
+                raise self._error("has a damaged log, which cannot be mended until a process that reads it has ended")
+            self._files.put_log(log)
+        finally:
+            self._files.show_log()
+        _log.error(
+            "The write-ahead log of the spool %s was damaged, and was mended. Entries that are damaged themselves "
+            "will be held back.",
+            self._files.path,
+        )
 
     def _renew_log(self, connection: sqlite3.Connection) -> None:
         """Bring into the database what an earlier connection left in the log; see above, of fsync."""

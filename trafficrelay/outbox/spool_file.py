@@ -20,10 +20,10 @@ from ..errors import SpoolError, SpoolFull
 from . import spool_rows
 from .spool_access import PATIENCE, Access
 from .spool_lock import Claim
-from .spool_rows import DAMAGED, Damaged, Entry, Kept, Row, Stored, Summary
+from .spool_rows import DAMAGED, NAMELESS, Damaged, Entry, Kept, Row, Stored, Summary
 from .spool_sqlite import is_sound
 
-__all__ = ["DAMAGED", "Entry", "Kept", "SpoolFile", "Stored", "Summary"]
+__all__ = ["DAMAGED", "NAMELESS", "Entry", "Kept", "SpoolFile", "Stored", "Summary"]
 
 _log = logging.getLogger("trafficrelay.spool")
 
@@ -32,6 +32,9 @@ _GROUP_SIZE: Final = 16 * 2**20
 
 # SQLite's own limit on a value is 1 GB.
 _LARGEST: Final = 2**29
+
+# Of a reason why an entry is held back; it must fit in where an entry does not.
+_LONGEST: Final = 1000
 
 _PAGE: Final = 32
 _PROBE: Final = 64 * 1024
@@ -112,18 +115,18 @@ class SpoolFile:
             SpoolError: the file cannot be read now.
         """
         good: list[Stored] = []
-        damaged: list[int] = []
+        broken: list[Stored] = []
         while len(good) < limit:
             missing = limit - len(good)
             work = partial(spool_rows.takeable, after=after, limit=missing, skip_routes=skip_routes)
             found: list[Stored] = self._access.read(work, [])
-            good += [stored for stored in found if stored.error != DAMAGED]
-            damaged += [stored.seq for stored in found if stored.error == DAMAGED]
+            good += [stored for stored in found if not stored.error]
+            broken += [stored for stored in found if stored.error]
             if len(found) < missing:
                 break
             after = found[-1].seq
-        if damaged:
-            self._hold_damaged(damaged)
+        if broken:
+            self._hold_broken(broken)
         return good
 
     def remove(self, seqs: Collection[int]) -> None:
@@ -159,7 +162,7 @@ class SpoolFile:
         Raises:
             SpoolError: the file cannot be written now.
         """
-        self._access.change(partial(spool_rows.hold, seqs=[seq], error=error or "unknown"), None)
+        self._access.change(partial(spool_rows.hold, seqs=[seq], error=error[:_LONGEST] or "unknown"), None)
 
     def release(self) -> int:
         """Let what is held back be taken again, and say how many entries that are; damaged ones stay.
@@ -271,7 +274,9 @@ class SpoolFile:
             failure = meaning if isinstance(meaning, SpoolError) else self._error("was not written")
             self._withdraw(own)
             for batch in {own, *group}:
-                batch.error = failure
+                # One each: they are raised in several threads.
+                batch.error = type(failure)(str(failure), path=failure.path)
+                batch.error.__cause__ = error
             if failure is not meaning:
                 raise
 
@@ -290,8 +295,8 @@ class SpoolFile:
             return False
         return True
 
-    def _hold_damaged(self, seqs: list[int]) -> None:
-        new = sorted(set(seqs) - self._logged)
+    def _hold_broken(self, broken: list[Stored]) -> None:
+        new = sorted({stored.seq for stored in broken} - self._logged)
         self._logged.update(new)
         if new:
             _log.error(
@@ -303,7 +308,9 @@ class SpoolFile:
                 self._path,
             )
         try:
-            self._access.change(partial(spool_rows.hold, seqs=seqs, error=DAMAGED), None)
+            for error in {stored.error for stored in broken}:
+                seqs = [stored.seq for stored in broken if stored.error == error]
+                self._access.change(partial(spool_rows.hold, seqs=seqs, error=error), None)
         except SpoolError as error:
             # They are not given out either way; the next that meets them tries again.
             _log.debug("Damaged entries could not be marked: %s", error)

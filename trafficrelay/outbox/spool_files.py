@@ -18,7 +18,7 @@ _log = logging.getLogger("trafficrelay.spool")
 Inode: TypeAlias = tuple[int, int] | None
 """Which file it is, whatever its name: its device and its number there. `None`: there is none."""
 
-_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-mended")
+_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-hidden", "-fresh")
 _MAGIC: Final = b"SQLite format 3\x00"
 
 # A database with this little room left is refused more: SQLite needs some for its log and its index.
@@ -40,6 +40,7 @@ class Files:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._all = tuple(path.with_name(path.name + suffix) for suffix in _SUFFIXES)
+        self._hidden, self._fresh = self._all[4:]
 
     def inode(self) -> Inode:
         """Say which file lies at the path."""
@@ -61,30 +62,33 @@ class Files:
         """Give the write-ahead log. SQLite has no locks on it."""
         return self._all[1].read_bytes()
 
-    def put_mended_log(self, log: bytes) -> None:
-        """Write a log that will take the place of the one that is there, when SQLite has deleted that."""
-        mended = self._all[4]
-        mended.touch(0o600)
-        with mended.open("wb") as file:
+    def hide_log(self) -> None:
+        """Take the log away from SQLite, which would delete it when it closes the database."""
+        self._all[1].replace(self._hidden)
+        _sync(self.path.parent)
+
+    def show_log(self) -> None:
+        """Put a log that was hidden back, if there is one and nothing has taken its place."""
+        if self._hidden.exists():
+            if self.log_size():
+                self._hidden.unlink()
+            else:
+                self._hidden.replace(self._all[1])
+            _sync(self.path.parent)
+
+    def put_log(self, log: bytes) -> None:
+        """Put a log in the place of the one that was hidden."""
+        self._fresh.touch(0o600)
+        with self._fresh.open("wb") as file:
             file.write(log)
             file.flush()
             os.fsync(file.fileno())
+        self._fresh.replace(self._all[1])
         _sync(self.path.parent)
 
-    def place_mended_log(self) -> bool:
-        """Put a mended log, if there is one, into its place, and say whether that was free.
-
-        It is not while another process has the database open, or where the process that wrote it was killed meanwhile.
-        """
-        mended = self._all[4]
-        if not mended.exists():
-            return False
-        if self.log_size():
-            mended.unlink()
-            return False
-        mended.replace(self._all[1])
-        _sync(self.path.parent)
-        return True
+    def is_open(self) -> bool:
+        """Say whether anybody has the database open: the last to close it deletes the log's index."""
+        return self._all[2].exists()
 
     def make(self) -> None:
         """Make an empty database, for its owner alone. SQLite would make it with the umask."""

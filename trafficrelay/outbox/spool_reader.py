@@ -12,7 +12,7 @@ from typing import Final
 from ..errors import SpoolError
 from . import spool_rows
 from .spool_files import Files
-from .spool_rows import Stored, Summary
+from .spool_rows import DAMAGED, Stored, Summary
 from .spool_sqlite import FAILURES, Failure, Unfit, connect, judged, read_format
 
 _log = logging.getLogger("trafficrelay.spool")
@@ -36,7 +36,8 @@ class SpoolReader:
     def entries(self) -> Iterator[Stored]:
         """Give all entries in order, held ones too, and of a damaged file those that can still be read.
 
-        One whose digest does not fit has the error `"damaged"`; trust nothing of it.
+        One whose digest does not fit has the error `DAMAGED`; trust nothing of it. Of one whose error is `NAMELESS` the
+        payload is whole.
 
         Raises:
             SpoolError: it is no spool, it is a newer trafficrelay's, or nothing of it can be read.
@@ -102,13 +103,10 @@ class SpoolReader:
             raise self._unreadable(error) from error
         unreadable = 0
         for seq in sorted(seqs):
-            try:
-                stored = spool_rows.one(connection, seq)
-            except FAILURES:
-                unreadable += 1
-            else:
-                if stored is not None:
-                    yield stored
+            stored = _rescued(connection, seq)
+            if stored is not None:
+                yield stored
+            unreadable += stored is None or stored.error == DAMAGED
         _log.warning(
             "The spool %s is damaged: %d entries that it mentions cannot be read; more may have been on lost pages.",
             self._files.path,
@@ -120,3 +118,14 @@ class SpoolReader:
 
     def _error(self, what: str) -> SpoolError:
         return SpoolError(f"The spool {self._files.path} {what}.", path=str(self._files.path))
+
+
+def _rescued(connection: sqlite3.Connection, seq: int) -> Stored | None:
+    """Give the best that there is at a place."""
+    best: Stored | None = None
+    for query in spool_rows.RESCUES:
+        with contextlib.suppress(*FAILURES):
+            stored = spool_rows.rescued(connection, seq, query)
+            if stored is not None and (best is None or best.error == DAMAGED):
+                best = stored
+    return best

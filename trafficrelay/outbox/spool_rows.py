@@ -26,7 +26,13 @@ APPLICATION_ID: Final = 0x7452_6C79
 """SQLite's `application_id` of the file: "tRly" in ASCII."""
 
 DAMAGED: Final = "damaged"
-"""The `error` of an entry whose digest does not fit."""
+"""The `error` of an entry whose payload is not what was put in."""
+
+NAMELESS: Final = "its description is damaged"
+"""The `error` of an entry whose payload is what was put in, and all else may not be."""
+
+BROKEN: Final = (DAMAGED, NAMELESS)
+"""What is never given out to be handed over, nor released."""
 
 _ENTRIES: Final = (
     "CREATE TABLE entries (seq INTEGER PRIMARY KEY, id TEXT NOT NULL, count INTEGER NOT NULL, dedupe TEXT, "
@@ -35,7 +41,7 @@ _ENTRIES: Final = (
 SCHEMA: Final = (
     "CREATE TABLE about (format INTEGER NOT NULL, touched INTEGER NOT NULL)",
     _ENTRIES,
-    "CREATE TABLE payloads (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
+    "CREATE TABLE payloads (seq INTEGER PRIMARY KEY, seal BLOB NOT NULL, payload BLOB NOT NULL)",
     # Not unique: of an entry that is damaged a whole one may be kept beside it. One writer at a time looks first.
     "CREATE INDEX entries_id ON entries (id)",
     "CREATE INDEX entries_dedupe ON entries (dedupe) WHERE dedupe IS NOT NULL",
@@ -43,12 +49,18 @@ SCHEMA: Final = (
 
 _LAST_SEQ: Final = 2**62
 _FIELDS: Final = (
-    "SELECT entries.seq, id, count, dedupe, route, since, doubtful, error, digest, payload "
+    "SELECT entries.seq, id, count, dedupe, route, since, doubtful, error, digest, seal, payload "
     "FROM entries LEFT JOIN payloads ON payloads.seq = entries.seq "
 )
 _BY_ID: Final = _FIELDS + "WHERE id = ? ORDER BY entries.seq"
 _BY_DEDUPE: Final = _FIELDS + "WHERE dedupe = ? ORDER BY entries.seq"
 _BY_SEQ: Final = _FIELDS + "WHERE entries.seq = ?"
+_PAYLOAD_ALONE: Final = (
+    "SELECT seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, seal, payload FROM payloads WHERE seq = ?"
+)
+_ENTRY_ALONE: Final = (
+    "SELECT seq, id, count, dedupe, route, since, doubtful, error, digest, NULL, NULL FROM entries WHERE seq = ?"
+)
 WAYS: Final = (
     "SELECT seq FROM entries ORDER BY seq",
     "SELECT seq FROM entries ORDER BY seq DESC",
@@ -58,6 +70,9 @@ WAYS: Final = (
     "SELECT seq FROM payloads ORDER BY seq DESC",
 )
 """The ways on which SQLite comes by entries' places. In a damaged file each may end somewhere else."""
+
+RESCUES: Final = (_BY_SEQ, _PAYLOAD_ALONE, _ENTRY_ALONE)
+"""How what is left of an entry can be read, if not one way then another."""
 
 _PAGE: Final = _FIELDS + "WHERE entries.seq > ? ORDER BY entries.seq LIMIT ?"
 
@@ -110,8 +125,8 @@ class Stored:
 
     Attributes:
         seq: its place; never given again, not even in a fresh file.
-        entry: the entry. Of a damaged one what could be read, so trust nothing of it.
-        error: why it is held back, `""` if it is not, `"damaged"` if its digest does not fit.
+        entry: the entry. Of a damaged one what could be read, so trust nothing of it; of a nameless one the payload.
+        error: why it is held back, `""` if it is not; `DAMAGED` and `NAMELESS` if a digest does not fit.
     """
 
     seq: int
@@ -140,8 +155,8 @@ class Summary:
     routes: Mapping[str, int]
 
 
-Row: TypeAlias = tuple[str, int, str | None, str, float, int, bytes, bytes]
-"""An entry ready to be written: its fields in order, then the digest and the payload."""
+Row: TypeAlias = tuple[str, int, str | None, str, float, int, bytes, bytes, bytes]
+"""An entry ready to be written: its fields in order, their digest, the payload's, and the payload."""
 
 
 def to_row(entry: Entry) -> Row:
@@ -157,12 +172,15 @@ def to_row(entry: Entry) -> Row:
         raise ValueError("an entry's time or count is out of range")
     since, payload = float(entry.since), bytes(entry.payload)
     fields = (entry.id, entry.count, entry.dedupe, entry.route, since, int(entry.doubtful))
-    return (*fields, _digest(fields, payload), payload)
+    seal = _seal(payload)
+    return (*fields, _digest(fields, seal), seal, payload)
 
 
 def to_stored(row: Sequence[Any]) -> Stored:
     """Make an entry of what SQLite gave, damaged or not."""
-    seq, id_, count, dedupe, route, since, doubtful, error, digest, payload = row
+    seq, id_, count, dedupe, route, since, doubtful, error, digest, seal, payload = row
+    if not isinstance(payload, bytes) or seal != _seal(payload):
+        return Stored(seq, _best_guess(row), DAMAGED)
     try:
         fields = (
             id_.decode(),
@@ -172,12 +190,12 @@ def to_stored(row: Sequence[Any]) -> Stored:
             since,
             doubtful,
         )
-        fits = digest == _digest(fields, payload)
+        fits = digest == _digest(fields, seal)
         reason = error.decode()
     except (AttributeError, TypeError, ValueError):
         fits = False
     if not fits:
-        return Stored(seq, _best_guess(row), DAMAGED)
+        return Stored(seq, _best_guess(row), NAMELESS)
     entry = Entry(
         id=fields[0],
         count=count,
@@ -207,9 +225,9 @@ def put(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Kept]:
         if first is not None:
             kept.append(Kept(first.entry.id, first.entry.count, duplicate=True))
             continue
-        connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, '', ?)", (seq, *row[:-1]))
+        connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, '', ?)", (seq, *row[:-2]))
         # There is no payload at this place, unless damage put one there.
-        connection.execute("INSERT OR REPLACE INTO payloads VALUES (?, ?)", (seq, row[-1]))
+        connection.execute("INSERT OR REPLACE INTO payloads VALUES (?, ?, ?)", (seq, *row[-2:]))
         kept.append(Kept(row[0], row[1], duplicate=False))
         seq += 1
     return kept
@@ -230,9 +248,9 @@ def takeable(connection: sqlite3.Connection, after: int, limit: int, skip_routes
     return [to_stored(row) for row in connection.execute(query, (after, *skip_routes, limit)).fetchall()]
 
 
-def one(connection: sqlite3.Connection, seq: int) -> Stored | None:
-    """Give the entry at a place."""
-    row = connection.execute(_BY_SEQ, (seq,)).fetchone()
+def rescued(connection: sqlite3.Connection, seq: int, query: str) -> Stored | None:
+    """Give what one of `RESCUES` leads to at a place."""
+    row = connection.execute(query, (seq,)).fetchone()
     return None if row is None else to_stored(row)
 
 
@@ -245,13 +263,13 @@ def remove(connection: sqlite3.Connection, seqs: Collection[int]) -> int:
 
 def hold(connection: sqlite3.Connection, seqs: Collection[int], error: str) -> None:
     """Hold entries back. One that is damaged stays so."""
-    rows = [(error, seq, DAMAGED) for seq in seqs]
-    connection.executemany("UPDATE entries SET error = ? WHERE seq = ? AND error <> ?", rows)
+    rows = [(error, seq, *BROKEN) for seq in seqs]
+    connection.executemany("UPDATE entries SET error = ? WHERE seq = ? AND error NOT IN (?, ?)", rows)
 
 
 def release(connection: sqlite3.Connection) -> int:
     """Let entries that are held back be taken again, and say how many; not those that are damaged."""
-    return connection.execute("UPDATE entries SET error = '' WHERE error NOT IN ('', ?)", (DAMAGED,)).rowcount
+    return connection.execute("UPDATE entries SET error = '' WHERE error NOT IN ('', ?, ?)", BROKEN).rowcount
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -261,7 +279,7 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 
 def probe(connection: sqlite3.Connection, size: int) -> None:
     """Write a payload of nothing, to see whether there is room; to be rolled back."""
-    connection.execute("INSERT OR REPLACE INTO payloads VALUES (?, zeroblob(?))", (_LAST_SEQ, size))
+    connection.execute("INSERT OR REPLACE INTO payloads VALUES (?, '', zeroblob(?))", (_LAST_SEQ, size))
 
 
 def summed(connection: sqlite3.Connection, *, size: int, max_size: int) -> Summary:
@@ -300,34 +318,36 @@ def _known(connection: sqlite3.Connection, row: Row) -> Stored | None:
 
     A damaged one does not count: what is acknowledged on the strength of it would be lost.
     """
-    id_, _, dedupe, *_ = row
+    id_, dedupe = row[0], row[2]
     for found in connection.execute(_BY_ID, (id_,)).fetchall():
         stored = to_stored(found)
-        if stored.error != DAMAGED and stored.entry.id == id_:
+        if stored.error not in BROKEN and stored.entry.id == id_:
             return stored
     if dedupe is None:
         return None
     for found in connection.execute(_BY_DEDUPE, (dedupe,)).fetchall():
         stored = to_stored(found)
-        if stored.error != DAMAGED and stored.entry.dedupe == dedupe:
+        if stored.error not in BROKEN and stored.entry.dedupe == dedupe:
             return stored
     return None
 
 
-def _digest(fields: tuple[Any, ...], payload: bytes) -> bytes:
+def _seal(payload: bytes) -> bytes:
+    return hashlib.blake2b(payload, digest_size=8).digest()
+
+
+def _digest(fields: tuple[Any, ...], seal: bytes) -> bytes:
     # JSON in ASCII is the same in every version of Python; `repr` is not.
-    digest = hashlib.blake2b(json.dumps(fields).encode("ascii"), digest_size=8)
-    digest.update(payload)
-    return digest.digest()
+    return hashlib.blake2b(json.dumps(fields).encode("ascii") + seal, digest_size=8).digest()
 
 
 def _best_guess(row: Sequence[Any]) -> Entry:
-    _, id_, count, dedupe, route, since, doubtful, _, _, payload = row
+    _, id_, count, dedupe, route, since, doubtful, _, _, _, payload = row
     return Entry(
-        id=_text(id_),
+        id="" if id_ is None else _text(id_),
         count=count if isinstance(count, int) else 0,
         dedupe=None if dedupe is None else _text(dedupe),
-        route=_text(route),
+        route="" if route is None else _text(route),
         since=since if isinstance(since, float) else 0.0,
         doubtful=bool(doubtful),
         payload=payload if isinstance(payload, bytes) else b"",

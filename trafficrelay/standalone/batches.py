@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
 
 from ..errors import OutboxError, OutboxUnavailable
+from ..failures import without_words
 from ..outbox.handover import Handover, Outbox, Receipt
+
+log: Final = logging.getLogger("trafficrelay.outbox")
 
 MAX_WAITING: Final = 2_048
 """How many events wait at most. A sender that is refused at once can try again; one that waits holds its body."""
@@ -65,7 +69,7 @@ class Batches:
     async def _send(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            batch = self._next_batch()
             flight = loop.create_task(self._hand_over(batch))
             self._flights.add(flight)
             flight.add_done_callback(self._flights.discard)
@@ -77,13 +81,23 @@ class Batches:
     async def _hand_over(self, batch: list[_Waiting]) -> None:
         handovers = [handover for handover, _ in batch]
         loop = asyncio.get_running_loop()
-        results: list[Receipt | OutboxError]
         try:
             results = await loop.run_in_executor(self._threads, self._outbox.accept_each, handovers)
+            _settle(batch, results)
         except Exception as error:
             # A fault of one event must not leave the others without an answer.
-            results = [_unforeseen(error) for _ in batch]
-        _settle(batch, results)
+            log.error("a batch of events could not be handed over\n%s", without_words(error))
+            _settle(batch, [_unforeseen(error) for _ in batch])
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Take those that wait longest, all of one kind: who may be spooled does not wait for who may not."""
+        kind = self._waiting[0][0].spool
+        batch: list[_Waiting] = []
+        rest: list[_Waiting] = []
+        for one in self._waiting:
+            (batch if one[0].spool is kind and len(batch) < MAX_BATCH else rest).append(one)
+        self._waiting = rest
+        return batch
 
 
 def _settle(batch: list[_Waiting], results: list[Receipt | OutboxError]) -> None:
