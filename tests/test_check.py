@@ -23,7 +23,7 @@ from trafficrelay.outbox.durability import Durability
 from trafficrelay.outbox.spool_file import Entry, SpoolFile
 from trafficrelay.verify import github, standard_webhooks
 
-from .standalone_support import Run, free_port_number
+from .standalone_support import Run, embedded_client, free_port_number
 from .support import make_route
 
 pytestmark = pytest.mark.rq
@@ -176,7 +176,15 @@ def test_what_a_route_lacks_is_said(spool: str | None, options: dict[str, Any], 
         ({"wait_replicas": 1}, Durability(replicas=1), ""),
         ({"wait_replicas": 1}, Durability(), ""),
         ({"fsync": True}, Durability(append_only=True, version=(7, 0, 15)), "7.2"),
-        ({"fsync": True}, Durability(append_only=True, version=(7, 2, 0)), ""),
+        ({"fsync": True}, Durability(append_only=True, version=(7, 2, 0), server="Redis 7.2.0"), ""),
+        ({"fsync": True}, Durability(append_only=True, version=(7, 4, 1), server="Redis 7.4.1"), "appendfsync always"),
+        ({"fsync": True}, Durability(append_only=True, version=(7, 4, 3), server="Redis 7.4.3"), ""),
+        ({"fsync": True}, Durability(append_only=True, version=(7, 2, 4), server="Valkey 9.1.2"), "appendfsync always"),
+        (
+            {"fsync": True},
+            Durability(append_only=True, version=(7, 2, 4), server="Valkey 9.1.2", append_fsync="always"),
+            "",
+        ),
         ({"fsync": True}, Durability(append_only=False, version=(7, 2, 0)), "fsync=True"),
         ({"fsync": True}, Durability(), ""),
     ],
@@ -209,6 +217,28 @@ def test_run_takes_such_a_redis_when_told_to(directory: Path, forgetful: str) ->
         said = run.log.read_text()
 
     assert "Redis keeps no append-only file" in said
+
+
+def test_run_says_that_its_spool_is_of_no_use(directory: Path, redis_url: str) -> None:
+    """It is needed when it is too late to mend."""
+    (directory / "file").write_text("")
+    (directory / "hooks.py").write_text(HOOKS.format(options='spool="file/spool.db"'))
+    with Run(directory, "--redis", redis_url) as run:
+        run.wait_until_up()
+        said = run.log.read_text()
+
+    assert "file/spool.db cannot be used" in said
+
+
+def test_the_embedded_valkey_of_a_relay_that_waits_for_the_disk_syncs_always(directory: Path) -> None:
+    """Its WAITAOF cannot be relied on otherwise."""
+    (directory / "hooks.py").write_text(HOOKS.format(options="fsync=True"))
+    with Run(directory, "--no-worker") as run:
+        run.wait_until_up()
+        with embedded_client(directory / ".trafficrelay") as client:
+            settings = client.config_get("appendfsync")
+
+    assert list(settings.values()) in (["always"], [b"always"])
 
 
 def test_run_refuses_a_redis_that_evicts(directory: Path, client: redis.Redis, redis_url: str) -> None:

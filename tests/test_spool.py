@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import redis
@@ -27,7 +28,15 @@ from tests.redis_proxy import RedisProxy
 from tests.support import make_route
 from tests.waiting import wait_until
 from trafficrelay import DeclarationError, Relay, Spool
-from trafficrelay.errors import LetterGone, OutboxAway, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
+from trafficrelay.errors import (
+    LetterGone,
+    OutboxAway,
+    OutboxError,
+    OutboxUnavailable,
+    RoutePaused,
+    SpoolError,
+    SpoolFull,
+)
 from trafficrelay.limits import Limits
 from trafficrelay.outbox import Handover, Outbox, Receipt
 from trafficrelay.outbox.drain import MAX_TRIES, Drain
@@ -498,6 +507,29 @@ def test_one_event_that_redis_fails_on_does_not_hold_up_the_others_for_ever(
     assert [stored.entry.id for stored in left] == [events[1].id]
     assert len(queued(client)) >= 20
     assert inner.seen.count("bad") >= MAX_TRIES
+
+
+def test_a_spool_that_cannot_be_written_is_drained_all_the_same(
+    redis_url: str, client: redis.Redis, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its disk is full: each event is handed over once, and removed when that is possible again."""
+    put(file, *(an_entry(spooled()) for _ in range(200)))
+    with closing(SpoolFile(file, max_size=1 << 24)) as storage:
+        drain = Drain(storage, RQOutbox(redis_url), max_age=600)
+        full = SpoolFull("The disk is full.", path=str(file))
+        with (
+            mock.patch.object(storage, "remove", side_effect=full),
+            mock.patch.object(storage, "release", side_effect=full),
+        ):
+            moved = [drain.run(lambda took: True) for _ in range(3)]
+        left = storage.summary().waiting
+        drain.run(lambda took: True)
+
+        assert storage.empty()
+    assert moved == [200, 0, 0]
+    assert left == 200
+    assert len(queued(client)) == 200
+    assert caplog.text.count("The disk is full") == 1
 
 
 class Full(Counting):

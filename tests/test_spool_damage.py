@@ -616,6 +616,29 @@ def test_after_a_failed_fsync_nothing_is_acknowledged_before_the_log_was_begun_a
     assert before != after
 
 
+def test_after_a_failed_fsync_a_reader_that_keeps_the_log_from_being_begun_again_is_waited_for(
+    file: Path, failing_sync: tuple[dict[str, str], Path]
+) -> None:
+    environment, switch = failing_sync
+    with (
+        python(COMMANDS, file, env=environment) as process,
+        closing(sqlite3.connect(file, isolation_level=None)) as reader,
+    ):
+        answers = []
+        for line in ("1", "2", "3", "4"):
+            if line == "2":
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM entries").fetchone()
+                switch.touch()
+            if line == "4":
+                reader.execute("ROLLBACK")
+            tell(process, line)
+            answers.append(said(process))
+            switch.unlink(missing_ok=True)
+
+    assert answers == ["good", "SpoolError", "SpoolError", "good"]
+
+
 def test_damage_in_the_place_of_the_last_entry_does_not_end_the_adding(file: Path) -> None:
     """One place behind it is none that SQLite can count to."""
     filled(file, 3)
@@ -705,7 +728,9 @@ def test_mending_that_was_interrupted_is_done_again(logged: Path, tmp_path: Path
         assert not side(target, "-hidden").exists()
 
 
-def test_a_full_disk_keeps_the_log_from_being_mended_but_not_for_ever(logged: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [9, 20])
+def test_a_full_disk_keeps_the_log_from_being_mended_but_not_for_ever(logged: Path, tmp_path: Path, room: int) -> None:
+    """Be it that the log cannot be copied into the database, or that a mended one cannot be written."""
     disk = tmp_path / "disk"
     with small_disk(disk, "1m"):
         damaged = bytearray(side(logged, "-wal").read_bytes())
@@ -713,10 +738,11 @@ def test_a_full_disk_keeps_the_log_from_being_mended_but_not_for_ever(logged: Pa
         target = disk / "spool.db"
         shutil.copy(logged, target)
         side(target, "-wal").write_bytes(damaged)
-        (disk / "filling").write_bytes(bytes((os.statvfs(disk).f_bavail - 20) * PAGE))
+        (disk / "filling").write_bytes(bytes((os.statvfs(disk).f_bavail - room) * PAGE))
         with closing(SpoolFile(target, max_size=LARGE)) as spool:
             with pytest.raises(SpoolFull):
                 spool.take(1)
+            assert side(target, "-wal").read_bytes() == damaged
             (disk / "filling").unlink()
             found = ids(spool)
 

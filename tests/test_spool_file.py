@@ -268,6 +268,18 @@ def test_a_file_that_others_may_read_is_taken_away_from_them(spool: SpoolFile, f
     assert {stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()} == {0o600}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_is_the_directorys_owners(spool: SpoolFile, file: Path) -> None:
+    """A command that an administrator runs must not lock the relay out."""
+    file.parent.mkdir()
+    os.chown(file.parent, 65534, 65534)
+    spool.add([an_entry()])
+    spool.claim()
+
+    assert {path.stat().st_uid for path in file.parent.iterdir()} == {65534}
+    assert len(list(file.parent.iterdir())) == 6
+
+
 def test_it_can_be_used_again_after_it_was_closed(spool: SpoolFile, file: Path) -> None:
     spool.add([an_entry(1)])
     spool.close()
@@ -420,9 +432,9 @@ def test_a_file_that_is_deleted_during_the_commit_is_not_trusted(
 
 def test_a_deleted_log_loses_nothing(spool: SpoolFile, file: Path) -> None:
     """Of what living processes have added."""
-    spool.add([an_entry(1)])
-    with python("spool.take(1)\nprint('open', flush=True)\nsys.stdin.readline()", file) as process:
+    with python("spool.check()\nprint('open', flush=True)\nsys.stdin.readline()", file) as process:
         assert said(process) == "open"
+        spool.add([an_entry(1)])
         side(file, "-wal").unlink()
         spool.add([an_entry(2)])
     with python("print(*ids(spool))", file) as process:
@@ -844,6 +856,45 @@ def test_a_child_that_inherits_an_open_connection_refuses(spool: SpoolFile, file
         spool.take(1)
 
     assert not spool.empty()
+
+
+IN_THE_WAY = """\
+from trafficrelay.outbox import spool_access
+spool_access._FORK_PATIENCE = 0.0
+ready = threading.Event()
+def hold():
+    spool._make_directory()
+    with spool._access.locked(), spool._access.turn(time.monotonic()):
+        ready.set()
+        time.sleep(60)
+threading.Thread(target=hold, daemon=True).start()
+ready.wait()
+threading.Thread(target=spool.add, args=([an_entry(1)],), daemon=True).start()
+while not spool._waiting:
+    time.sleep(0.001)
+if os.fork() == 0:
+    print("forked", flush=True)
+    sys.stdin.readline()
+    spool.add([an_entry(2)])
+    print("added", flush=True)
+    sys.stdin.readline()
+    os._exit(0)
+time.sleep(60)
+"""
+
+
+def test_a_child_has_nothing_of_what_its_parents_threads_were_at(spool: SpoolFile, file: Path) -> None:
+    """Neither their turn, which would last as long as the child, nor what waited to be added, and was refused."""
+    with python(IN_THE_WAY, file) as process:
+        assert said(process) == "forked"
+        process.kill()
+        process.wait()
+        spool.add([an_entry(3)])
+        tell(process)
+        assert said(process) == "added"
+        tell(process)
+
+    assert ids(spool) == [an_entry(3).id, an_entry(2).id]
 
 
 def test_two_spools_in_one_process_share_a_file(spool: SpoolFile, file: Path) -> None:

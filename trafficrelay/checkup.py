@@ -63,6 +63,11 @@ def _of_waiting(relay: Relay, durability: Durability) -> Iterator[str]:
         )
     if relay.fsync and (durability.append_only is False or (0,) < durability.version < WAITAOF_SINCE):
         yield "Relay(fsync=True) needs Redis 7.2 or later with appendonly yes: this one takes no events."
+    elif relay.fsync and durability.hasty:
+        yield (
+            f"Relay(fsync=True) asks {durability.server} with WAITAOF, which answers before the disk has it (a fault "
+            "that Redis mended in 7.4.3): set appendfsync always."
+        )
 
 
 def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:

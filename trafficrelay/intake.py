@@ -166,7 +166,9 @@ class Intake:
             log.error("%s; it was refused", what)
             raise Failed("The event could not be processed.") from error
         queue = _letters_queue(route, event)
-        log.error("%s; it is kept as job %s in the failed registry of queue %s", what, job_id(event.id, 0), queue)
+        log.error(
+            "%s; it becomes the dead letter %s, in the failed registry of queue %s", what, job_id(event.id, 0), queue
+        )
         return DeadLetter(
             function=REPLAY,
             queue=queue,
@@ -228,14 +230,14 @@ def make_jobs(route: Route, event: Event) -> tuple[Job, ...]:
 def refusal(handover: Handover, error: OutboxError) -> Refusal:
     """Log that the outbox did not take an event, and give the refusal that tells its sender when to try again."""
     if isinstance(error, Declined):
-        # As it was set: no fault, and a flood must not flood the log.
-        log.info("event %s was turned away: %s", handover.id, error)
+        # As it was set: no fault, and a flood must not flood the log. The answer is logged by who gives it.
+        log.debug("event %s was turned away: %s", handover.id, error)
         if isinstance(error, RateExceeded) and handover.limits.rate:
             return handover.limits.rate.refusal(error.retry_after * 1_000_000)
         return Unavailable("No more events are taken now; send it again.", retry_after=error.retry_after)
     # Of a Redis that is away, and of a spool that cannot be written, the outbox has told once.
     log.log(
-        logging.INFO if isinstance(error, OutboxAway | SpoolError) else logging.ERROR,
+        logging.DEBUG if isinstance(error, OutboxAway | SpoolError) else logging.ERROR,
         "event %s was refused: %s",
         handover.id,
         error,

@@ -71,13 +71,20 @@ def _serve(options: argparse.Namespace) -> None:
         # Made here so that a bad URL, client or serializer is told before anything starts.
         relay.outbox  # noqa: B018
         _look_at_redis(relay, options.lossy_redis)
+    _look_at_spool(relay)
     port = free_port(options.host, options.port)
     with contextlib.ExitStack() as stack:
         embedded: Embedded | None = None
         if not own:
             queues = () if options.no_worker else relay.queues
             embedded = stack.enter_context(
-                Embedded(options.data, queues, serializer=relay.serializer_name, grace=options.stop_timeout)
+                Embedded(
+                    options.data,
+                    queues,
+                    serializer=relay.serializer_name,
+                    grace=options.stop_timeout,
+                    fsync="always" if relay.fsync else "everysec",
+                )
             )
             embedded.watch(on_end=lambda: os.kill(os.getpid(), signal.SIGTERM))
             url = embedded.url
@@ -101,6 +108,21 @@ def _serve(options: argparse.Namespace) -> None:
             )
     if embedded and embedded.failure:
         raise ServerError(embedded.failure)
+
+
+def _look_at_spool(relay: Relay) -> None:
+    """Warn of a spool that could not take an event: it is needed when it is too late to mend."""
+    from ..outbox.spool_file import SpoolFile
+
+    if relay.spool is None:
+        return
+    file = SpoolFile(relay.spool.file, max_size=relay.spool.size)
+    try:
+        file.check()
+    except OutboxError as error:
+        sys.stderr.write(f"trafficrelay: {error} While Redis is away, senders get 503.\n")
+    finally:
+        file.close()
 
 
 def _look_at_redis(relay: Relay, lossy: str) -> None:

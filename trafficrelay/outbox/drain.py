@@ -56,6 +56,7 @@ class Drain:
         self._release_at = 0.0
         # What was moved and could not be removed: the disk was full, say.
         self._moved: set[int] = set()
+        self._told = ""
 
     def run(self, go_on: Callable[[float], bool]) -> int:
         """Move what there is, and say how much that was. Does nothing while another process is at it.
@@ -108,7 +109,10 @@ class Drain:
         """Try now and then what is held: Redis may have more memory by now, or a later version run here."""
         if time.monotonic() >= self._release_at:
             self._release_at = time.monotonic() + RELEASE_EVERY
-            self._file.release()
+            try:
+                self._file.release()
+            except SpoolError as error:
+                self._tell(error)
 
     def _move(self, rows: list[Stored], paused: set[str]) -> int:
         handovers: dict[int, Handover] = {}
@@ -130,12 +134,29 @@ class Drain:
                 away = result
             elif isinstance(result, OutboxError):
                 self._hold(seq, str(result))
-        if self._moved:
-            self._file.remove(self._moved)
-            self._moved.clear()
+        self._remove_moved()
         if away is not None:
             raise away
         return taken
+
+    def _remove_moved(self) -> None:
+        """Remove what Redis has. Where that cannot be written, on a full disk say, the rest is moved all the same."""
+        if not self._moved:
+            return
+        try:
+            self._file.remove(self._moved)
+        except SpoolError as error:
+            self._tell(error)
+            return
+        self._moved.clear()
+        self._tell(None)
+
+    def _tell(self, error: SpoolError | None) -> None:
+        """Log once, and not at every look, that something is wrong with the file."""
+        text = str(error) if error else ""
+        if text and text != self._told:
+            log.error("%s What was handed over is still in it.", text)
+        self._told = text
 
     def _due(self, row: Stored) -> Handover:
         """Give what is handed over for an entry.

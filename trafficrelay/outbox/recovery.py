@@ -44,6 +44,7 @@ class Recovery:
         self._wake = threading.Event()
         # When the thread has to be done; none while it may go on.
         self._deadline: float | None = None
+        self._told = ""
 
     def start(self) -> None:
         """Start the thread, or have it look at once if it runs."""
@@ -110,12 +111,15 @@ class Recovery:
             self._breaker.trip(error, since=began)
             return False
         except SpoolError as error:
-            log.error("%s", error)
+            if str(error) != self._told:
+                log.error("%s", error)
+            self._told = str(error)
             return True
         except Exception as error:
             # The thread has to go on, whatever it was: events lie in the spool.
             log.error("the spool could not be drained\n%s", without_words(error))
             return True
+        self._told = ""
         if count:
             log.info("%d events were moved from the spool to Redis", count)
         return True

@@ -22,7 +22,7 @@ from typing import Final
 
 from ..errors import SpoolError, SpoolFull
 from .spool_files import Files, Inode
-from .spool_log import mended
+from .spool_log import mended, recoverable
 from .spool_sqlite import (
     DAMAGE,
     FAILURES,
@@ -105,11 +105,11 @@ class Database:
             return connection
         if self._connection is not None:
             self._leave()
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             if not create and not self._files.inode():
                 return None
             try:
-                self._connection = self._opened()
+                self._connection = self._opened(mend=attempt == 0)
             except (Unfit, _Forgetful):
                 continue  # it was set aside, or mended
             self._inodes = self._files.inodes()
@@ -174,7 +174,8 @@ class Database:
         holds (https://sqlite.org/howtocorrupt.html, 2.6). Measured: a child's new connection committed, the parent
         closed its own, believed that it was the last, and deleted the log with the child's commits.
         """
-        self._inherited, self._connection = self._connection, None
+        if self._connection is not None:
+            self._inherited, self._connection = self._connection, None
 
     def check_disk(self) -> None:
         """Return if the disk has room.
@@ -203,7 +204,7 @@ class Database:
         meaning.__cause__ = error
         return meaning
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self, *, mend: bool) -> sqlite3.Connection:
         with contextlib.ExitStack() as stack:
             try:
                 self._files.show_log()  # of a process that was killed when it mended it
@@ -216,7 +217,7 @@ class Database:
                     self._files.make()
                 self._files.make_private()
                 connection = stack.enter_context(contextlib.closing(connect(self._files.path, "rw")))
-                self._settle(connection)
+                self._settle(connection, mend=mend)
             except _Forgetful as forgetful:
                 self._files.hide_log()
                 stack.close()
@@ -232,9 +233,9 @@ class Database:
             stack.pop_all()
         return connection
 
-    def _settle(self, connection: sqlite3.Connection) -> None:
+    def _settle(self, connection: sqlite3.Connection, *, mend: bool) -> None:
         is_new = not read_format(connection, self._files.path)
-        self._see_all(connection)
+        self._see_all(connection, mend=mend)
         settle(connection, self._files.path, is_new=is_new)
         inode = self._files.inode()
         if inode != self._checked:
@@ -244,20 +245,25 @@ class Database:
         self._renew_log(connection)
         self.limit(connection)
 
-    def _see_all(self, connection: sqlite3.Connection) -> None:
+    def _see_all(self, connection: sqlite3.Connection, *, mend: bool) -> None:
         """See to it that SQLite forgets nothing of a damaged log. Before anything is written.
 
         Raises:
             _Forgetful: it would have.
+            Unfit: it would, and was mended already.
         """
         if not self._files.log_size():
             return
+        raw = self._files.log()
         try:
-            log = mended(self._files.log(), frames_seen(connection))
+            log = mended(raw, frames_seen(connection))
         except sqlite3.OperationalError:
-            return  # the disk is full, say; then nothing is written either
+            # On a full disk SQLite does not say. What can be read and removed is to be, but not written over.
+            if mended(raw, recoverable(raw)) is not None:
+                raise
+            return
         if log is not None:
-            raise _Forgetful(log)
+            raise _Forgetful(log) if mend else Unfit("corrupt")
 
     def _put_log(self, log: bytes) -> None:
         """Put a mended log in the place of the one that was hidden, or show that again."""

@@ -78,7 +78,7 @@ class Files:
 
     def put_log(self, log: bytes) -> None:
         """Put a log in the place of the one that was hidden."""
-        self._fresh.touch(0o600)
+        os.close(open_private(self._fresh))
         with self._fresh.open("wb") as file:
             file.write(log)
             file.flush()
@@ -91,9 +91,8 @@ class Files:
         return self._all[2].exists()
 
     def make(self) -> None:
-        """Make an empty database, for its owner alone. SQLite would make it with the umask."""
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.close(file)
+        """Make an empty database. SQLite would make it with the umask."""
+        os.close(open_private(self.path))
         _sync(self.path.parent)
 
     def make_private(self) -> None:
@@ -153,6 +152,26 @@ class Files:
             number += 1
             target = self.path.with_name(f"{stem}-{number}")
         return target
+
+
+def open_private(path: Path) -> int:
+    """Open a file, made if need be, that is its owner's alone.
+
+    What root makes is given to the directory's owner, as SQLite does with its own files: a command that an
+    administrator runs must not lock the relay out.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        stat = os.fstat(file)
+        if stat.st_uid == os.geteuid():
+            os.fchmod(file, 0o600)  # whatever the umask took away
+        directory = path.parent.stat()
+        if stat.st_uid == os.geteuid() == 0 and directory.st_uid:
+            os.fchown(file, directory.st_uid, directory.st_gid)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 def _sync(directory: Path) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from .spool_files import open_private
+
 # A turn takes about as long as an fsync: 0.2 ms to 10 ms. Whoever waits long waits for something else.
 _SHORT_PAUSE: Final = 0.0001
 _LONG_PAUSE: Final = 0.001
@@ -45,9 +47,7 @@ class FileLock:
         pauses = 0
         while True:
             if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                with contextlib.suppress(PermissionError):
-                    os.fchmod(self._file, 0o600)  # whatever the umask took away
+                self._file = open_private(self._path)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

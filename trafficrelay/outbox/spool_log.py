@@ -83,12 +83,14 @@ class _Log:
         return number < 0 or self.frame(number)[1] > 0
 
     def mended(self, count: int) -> bytes:
-        """Give a log of as many frames, with checksums that fit."""
+        """Give a log of as many frames, with checksums that fit. A page 0, which there is not, is left out."""
         head = _HEADER.pack(_MAGIC + self.big, _VERSION, _PAGE, self.checkpoint, *self.salts, 0, 0)[:24]
         last = _summed(head, (0, 0), big=self.big)
         parts = [head, struct.pack(">2I", *last)]
         for number in range(count):
             page, pages, _, _ = self.frame(number)
+            if not page:
+                continue
             last = self._sum(number, last)
             parts += [_FRAME.pack(page, pages, *self.salts, *last), self._page(number)]
         return b"".join(parts)
@@ -125,6 +127,18 @@ def mended(raw: bytes, seen: int) -> bytes | None:
             if end > seen:
                 return log.mended(end)
     return None
+
+
+def recoverable(raw: bytes) -> int:
+    """Say how many frames of a log SQLite sees when it opens it first."""
+    log = _Log.of(raw)
+    seen = 0
+    for number in range(log.count if log is not None and log.fits else 0):
+        if log is None or not log.goes_on(number):
+            break
+        if log.is_commit(number):
+            seen = number + 1
+    return seen
 
 
 def _summed(data: bytes, before: _Sum, *, big: bool) -> _Sum:

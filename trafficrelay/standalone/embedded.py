@@ -37,6 +37,7 @@ class Embedded:
         queues: the queues that get a worker each; none for Valkey alone.
         serializer: what `rq worker --serializer` is given, `None` for nothing.
         grace: seconds that running jobs have to finish in at the end.
+        fsync: when Valkey's file goes to the disk, `everysec` or `always`.
 
     Attributes:
         url: the Redis URL.
@@ -45,7 +46,13 @@ class Embedded:
     """
 
     def __init__(
-        self, data: Path, queues: tuple[str, ...], *, serializer: str | None = None, grace: float = 10.0
+        self,
+        data: Path,
+        queues: tuple[str, ...],
+        *,
+        serializer: str | None = None,
+        grace: float = 10.0,
+        fsync: str = "everysec",
     ) -> None:
         self.url = ""
         self.data = data
@@ -53,6 +60,7 @@ class Embedded:
         self._queues = queues
         self._serializer = serializer
         self._grace = grace
+        self._fsync = fsync
         self._stopping = False
         self._keeper: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +74,7 @@ class Embedded:
         valkey.find_binary()
         self.data = prepare(self.data)
         command = [sys.executable, "-m", "trafficrelay.standalone.keeper"]
-        command += ["--data", str(self.data), "--grace", str(self._grace)]
+        command += ["--data", str(self.data), "--grace", str(self._grace), "--fsync", self._fsync]
         command += ["--serializer", self._serializer] if self._serializer else []
         command += self._queues
         self._keeper = subprocess.Popen(  # noqa: S603 - this interpreter, no shell

@@ -1,6 +1,6 @@
 """The process that owns the embedded pieces: Valkey and one `rq worker` for each queue.
 
-    python -m trafficrelay.standalone.keeper --data DIR --grace SECONDS [--serializer NAME] [QUEUE ...]
+    python -m trafficrelay.standalone.keeper --data DIR --grace SECONDS [--serializer NAME] [--fsync WHEN] [QUEUE ...]
 
 The main process starts it and holds the other end of its stdin. When that end closes, the main process wants it to end
 or has gone, by kill -9 too. It says one line of JSON on stdout: `{"url": ...}` when all is ready, or
@@ -42,13 +42,17 @@ class Keeper:
         queues: the queues that get a worker each.
         serializer: what the workers' `--serializer` is given, `None` for nothing.
         grace: seconds that running jobs have to finish in when the keeper ends.
+        fsync: when Valkey's file goes to the disk, `everysec` or `always`.
     """
 
-    def __init__(self, data: Path, queues: Sequence[str], *, serializer: str | None, grace: float) -> None:
+    def __init__(
+        self, data: Path, queues: Sequence[str], *, serializer: str | None, grace: float, fsync: str = "everysec"
+    ) -> None:
         self._data = data
         self._queues = queues
         self._serializer = serializer
         self._grace = grace
+        self._fsync = fsync
         self._asked_to_end = False
 
     def run(self) -> None:
@@ -64,7 +68,7 @@ class Keeper:
             self._end_orphans(lock.predecessor)
             socket = valkey.socket_path(self._data)
             lock.write(Holder(os.getpid(), socket=str(socket)))
-            server = valkey.start(self._data, socket)
+            server = valkey.start(self._data, socket, fsync=self._fsync)
             url = valkey.url_of(socket)
             marker = marker_of(self._data)
             workers = [QueueWorker(url, queue, marker, serializer=self._serializer) for queue in self._queues]
@@ -128,10 +132,17 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--grace", type=float, required=True)
     parser.add_argument("--serializer")
+    parser.add_argument("--fsync", choices=("everysec", "always"), default="everysec")
     parser.add_argument("queues", nargs="*")
     options = parser.parse_args()
     try:
-        Keeper(options.data, options.queues, serializer=options.serializer, grace=options.grace).run()
+        Keeper(
+            options.data,
+            options.queues,
+            serializer=options.serializer,
+            grace=options.grace,
+            fsync=options.fsync,
+        ).run()
     except ServerError as error:
         in_use = isinstance(error, DataDirectoryInUse)
         say({"error": str(error), "kind": "in_use" if in_use else "server"})

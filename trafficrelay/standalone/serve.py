@@ -137,6 +137,8 @@ def free_port(host: str, port: int) -> int:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
                 return int(probe.getsockname()[1])
+        except UnicodeError:
+            raise ServerError(f"{host} is no address and no name of a host.") from None
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
             if in_use and time.monotonic() < deadline:

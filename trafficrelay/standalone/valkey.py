@@ -64,11 +64,12 @@ def url_of(socket: Path) -> str:
     return f"unix://{quote(str(socket))}"
 
 
-def start(data: Path, socket: Path) -> subprocess.Popen[bytes]:
+def start(data: Path, socket: Path, *, fsync: str = "everysec") -> subprocess.Popen[bytes]:
     """Start Valkey and wait until it answers.
 
     It listens on the socket alone, because every user of this machine could write to a port on loopback, and jobs are
-    pickles. Every write goes to the append-only file at once and to the disk within a second, and nothing is evicted.
+    pickles. Every write goes to the append-only file at once, and to the disk within a second (`everysec`) or before it
+    is answered (`always`); nothing is evicted.
 
     Raises:
         ServerError: it does not start.
@@ -81,7 +82,7 @@ def start(data: Path, socket: Path) -> subprocess.Popen[bytes]:
         "logfile": str(data / LOG_NAME),
         "daemonize": "no",
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": fsync,
         "save": "",
         "maxmemory-policy": "noeviction",
     }
