@@ -728,13 +728,37 @@ def test_mending_that_was_interrupted_is_done_again(logged: Path, tmp_path: Path
         assert not side(target, "-hidden").exists()
 
 
+def test_a_page_that_there_is_not_does_not_keep_a_log_from_being_mended(logged: Path) -> None:
+    """The bit is in a page's number: SQLite would take the log for torn again."""
+    overwrite(side(logged, "-wal"), LOG_HEADER + 8 * FRAME, bytes(4))
+    with closing(SpoolFile(logged, max_size=LARGE)) as spool:
+        found = ids(spool)
+        spool.add([an_entry(99)])
+        assert an_entry(99).id in ids(spool)
+    for aside in beside(logged, "corrupt"):
+        with closing(SpoolReader(aside)) as reader:
+            found += [stored.entry.id for stored in reader.entries() if not stored.error]
+
+    assert len(set(found)) >= 8
+
+
+def test_a_log_that_cannot_be_mended_is_set_aside(logged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the adding goes on."""
+    monkeypatch.setattr(spool_database, "mended", lambda _raw, _seen: bytes(100))
+    with closing(SpoolFile(logged, max_size=LARGE)) as spool:
+        spool.add([an_entry(99)])
+
+        assert ids(spool) == [an_entry(99).id]
+    assert len(beside(logged, "corrupt")) == 1
+
+
 @pytest.mark.parametrize("room", [9, 20])
 def test_a_full_disk_keeps_the_log_from_being_mended_but_not_for_ever(logged: Path, tmp_path: Path, room: int) -> None:
     """Be it that the log cannot be copied into the database, or that a mended one cannot be written."""
     disk = tmp_path / "disk"
     with small_disk(disk, "1m"):
         damaged = bytearray(side(logged, "-wal").read_bytes())
-        damaged[LOG_HEADER + FRAME * 6 + 100] ^= 1
+        damaged[LOG_HEADER + FRAME * 30 + 100] ^= 1
         target = disk / "spool.db"
         shutil.copy(logged, target)
         side(target, "-wal").write_bytes(damaged)
