@@ -21,7 +21,7 @@ class Spool:
     """Where events are kept that Redis cannot take now, and how many.
 
     Attributes:
-        path: the SQLite file; beside it lie `-wal`, `-shm`, `.lock`, `.turn` and `.next`. All processes of a relay share
+        path: the SQLite file; beside it lie `-wal`, `-shm`, `.lock`, `.turn` and `.next`. A relay's processes share
             it. It must be on a local disk: SQLite's locks do not work on a network's.
         max_size: how large it may become, in bytes or as `"256MB"`. When it is full events are refused.
         max_age: how old an event may become in it. One that is older is handed over as a dead letter, because whether

@@ -21,8 +21,8 @@ MAX_BATCH: Final = 64
 MARGIN: Final = 15
 """Seconds by which an event counts as older than it is: its mark was written before it came into the spool."""
 
-MAX_TRIES: Final = 5
-"""How often one event may fail while Redis takes the next, before it is held back."""
+MAX_REFUSED: Final = 16
+"""How many of the entries that Redis failed on, while it took others, are tried in one round."""
 
 RELEASE_EVERY: Final = 600.0
 """Seconds after which what is held back is tried again."""
@@ -52,7 +52,7 @@ class Drain:
         self._outbox = outbox
         self._max_age = max_age
         self._batch = 1
-        self._tries: dict[int, int] = {}
+        self._refused: set[int] = set()
         self._release_at = 0.0
         # What was moved and could not be removed: the disk was full, say.
         self._moved: set[int] = set()
@@ -78,7 +78,7 @@ class Drain:
             while rows := self._file.take(self._batch, after=after, skip_routes=paused):
                 began = time.monotonic()
                 try:
-                    count += self._move(rows, paused)
+                    count += self._move([row for row in rows if row.seq not in self._refused], paused)
                 except OutboxUnavailable:
                     if len(rows) > 1 or not self._takes_next(rows[0], paused):
                         self._batch = 1
@@ -86,24 +86,37 @@ class Drain:
                 after = rows[-1].seq
                 self._batch = min(self._batch * 2, MAX_BATCH)
                 if not go_on(time.monotonic() - began):
-                    break
+                    return count
+            count += self._try_refused(paused)
         finally:
             self._file.unclaim()
         return count
 
     def _takes_next(self, row: Stored, paused: set[str]) -> bool:
-        """Find out whether Redis is away, or fails on one entry alone, which is held back if that happens often."""
+        """Find out whether Redis is away, or fails on one entry alone: for want of memory for one so large, say."""
         for following in self._file.take(1, after=row.seq, skip_routes=paused):
             try:
                 self._move([following], paused)
             except OutboxUnavailable:
                 return False
-            # Only the one at the head is tried again and again.
-            self._tries = {row.seq: self._tries.get(row.seq, 0) + 1}
-            if self._tries[row.seq] >= MAX_TRIES:
-                self._hold(row.seq, "Redis fails on this event and takes others.")
+            self._refused.add(row.seq)
+            log.warning("Redis fails on entry %d of the spool and takes others; it is tried again and again", row.seq)
             return True
         return False
+
+    def _try_refused(self, paused: set[str]) -> int:
+        """Try, each by itself, some of the entries that Redis failed on while it took others."""
+        count = 0
+        for seq in sorted(self._refused)[:MAX_REFUSED]:
+            # Whatever becomes of it: it is put back here when it fails once more.
+            self._refused.discard(seq)
+            for row in self._file.take(1, after=seq - 1):
+                if row.seq == seq:
+                    try:
+                        count += self._move([row], paused)
+                    except OutboxUnavailable:
+                        self._refused.add(seq)
+        return count
 
     def _release(self) -> None:
         """Try now and then what is held: Redis may have more memory by now, or a later version run here."""
