@@ -37,6 +37,9 @@ from .valkey_faults import (
 _EVERYSEC: Final = {"appendfsync": "everysec"}
 _FROZEN: Final = f"socket_timeout={SOCKET_TIMEOUT}"
 _SPOOL: Final = RelayOptions(spool=True)
+# Valkey up to 9.1.2 says with `everysec` that it has synced before it has, so the relay does not start on it by itself:
+# https://github.com/redis/redis/pull/13793. That is measured here.
+_FSYNC: Final = RelayOptions(spool=True, fsync=True, lossy=True)
 _USUAL: Final = Setting(relay=_SPOOL)
 
 _VALKEY: Final = (
@@ -71,7 +74,7 @@ _VALKEY: Final = (
         name="everysec-fsync",
         says="kill -9 of Valkey (AOF `everysec`, `fsync=True`)",
         fault=kill_valkey,
-        setting=Setting(relay=replace(_SPOOL, fsync=True), valkey=_EVERYSEC, rate=200.0),
+        setting=Setting(relay=_FSYNC, valkey=_EVERYSEC, rate=200.0),
         rounds=20,
         short=0,
     ),
@@ -118,10 +121,11 @@ _POWER: Final = (
         name="power-fsync",
         says="power cut of Valkey (AOF `everysec`, `fsync=True`)",
         fault=cut_valkeys_power,
-        setting=Setting(relay=replace(_SPOOL, fsync=True), valkey=_EVERYSEC, faulty_disk="appendonlydir", rate=200.0),
+        setting=Setting(relay=_FSYNC, valkey=_EVERYSEC, faulty_disk="appendonlydir", rate=200.0),
         rounds=20,
         short=0,
         missing=disk_faults.missing,
+        measured=True,
     ),
     Scenario(
         name="blackout",

@@ -40,9 +40,12 @@ def _cells(outcome: Outcome) -> Sequence[str]:
     if outcome.skipped is not None:
         return (f"{outcome.says} (not run: {outcome.skipped})", *[""] * (len(_COLUMNS) - 2), str(outcome.seed))
     numbers = (outcome.rounds, outcome.requests, outcome.acknowledged, outcome.lost, outcome.doubled, outcome.wrong)
+    cells = [f"{number:,}" for number in numbers]
+    if outcome.measured and outcome.lost:
+        cells[3] += " (measured)"
     return (
         outcome.says,
-        *(f"{number:,}" for number in numbers),
+        *cells,
         f"{outcome.outage:.2f} s",
         f"{outcome.slowest:.2f} s",
         str(outcome.seed),
