@@ -9,7 +9,7 @@ from .spools import copy, flip_a_bit, ids_beside, set_aside, tear, waiting
 from .stage import SETTLE_SECONDS, Stage
 
 _FILL_SECONDS = 4.0
-_EMPTY_SECONDS = 5.0
+_THERE_SECONDS = 30.0
 
 
 def fill_the_disk(stage: Stage, number: int) -> None:
@@ -31,7 +31,7 @@ def fill_the_disk(stage: Stage, number: int) -> None:
                 stage.rest(stage.dice.uniform(0.1, 0.5))
         if not early:
             # It cannot be emptied, perhaps: to remove what was handed over needs room too.
-            stage.wait("all in Redis although the spool's disk is full", stage.all_there, _EMPTY_SECONDS)
+            stage.wait("all in Redis although the spool's disk is full", stage.all_there, _THERE_SECONDS)
 
 
 def fill_the_spool(stage: Stage, number: int) -> None:
