@@ -480,6 +480,17 @@ def test_a_clock_that_is_set_loses_no_event(outbox: RQOutbox, client: redis.Redi
     assert len(queued(client)) == 2
 
 
+def test_a_clock_is_asked_again_after_a_lost_connection(proxy: RedisProxy) -> None:
+    """After a failover it is another server's, and what comes too late there is known only by that one."""
+    with opened(proxy.url) as outbox:
+        outbox.accept(a_handover())
+        before = proxy.commands.count("TIME")
+        proxy.lose_replies(1, "close")
+        outbox.accept(a_handover())
+
+    assert proxy.commands.count("TIME") == before + 1
+
+
 def test_the_wait_for_redis_is_two_seconds(proxy: RedisProxy) -> None:
     """Without a time-out in the URL the outbox's own one ends the wait."""
     with opened(proxy.url) as outbox:

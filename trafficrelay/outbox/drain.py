@@ -119,7 +119,7 @@ class Drain:
         return count
 
     def _release(self) -> None:
-        """Try now and then what is held: Redis may have more memory by now, or a later version run here."""
+        """Try now and then what is held: a key may be what it should by now, or a later version run here."""
         if time.monotonic() >= self._release_at:
             self._release_at = time.monotonic() + RELEASE_EVERY
             try:
