@@ -1,0 +1,31 @@
+-- Says that a worker lives and what it runs, as RQ's worker does for its job, and tells it what it does not hold any more.
+--
+-- KEYS  1 the held jobs   2 the workers and until when each is known to live   3 the worker's hash
+--       4 the set of its executions
+-- ARGV  1 its name   2 seconds for which it is known to live   3 the time as RQ writes it   4 the time in seconds
+--       5 seconds its hash lives   6 1 to say it to RQ too, which is asked for less often
+--       then for each job that it runs: id, execution, queue, seconds until its next heartbeat has to come
+-- Gives 1 if its hash was gone, and the ids of the jobs that are not its own any more
+
+local lost = {}
+local clock = redis.call('TIME')
+redis.call('ZADD', KEYS[2], clock[1] + tonumber(ARGV[2]), ARGV[1])
+local gone = redis.call('EXISTS', KEYS[3]) == 0
+redis.call('HSET', KEYS[3], 'last_heartbeat', ARGV[3])
+redis.call('EXPIRE', KEYS[3], ARGV[5])
+redis.call('EXPIRE', KEYS[4], ARGV[5])
+for at = 7, #ARGV, 4 do
+  local id, execution, queue, ttl = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+  if redis.call('HGET', KEYS[1], id) ~= ARGV[1] .. ':' .. execution then
+    lost[#lost + 1] = id
+  elseif ARGV[6] == '1' then
+    local entry, until_ = id .. ':' .. execution, math.floor(tonumber(ARGV[4])) + ttl
+    redis.call('HSET', EXECUTION .. entry, 'last_heartbeat', ARGV[4])
+    redis.call('EXPIRE', EXECUTION .. entry, ttl)
+    redis.call('ZADD', STARTED .. queue, 'XX', until_, entry)
+    redis.call('ZADD', EXECUTIONS .. id, 'XX', until_ + 60, execution)
+    redis.call('EXPIRE', EXECUTIONS .. id, ttl + 60)
+    redis.call('HSET', JOB .. id, 'last_heartbeat', ARGV[3])
+  end
+end
+return {gone and 1 or 0, lost}

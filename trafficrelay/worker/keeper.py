@@ -1,0 +1,114 @@
+"""What a worker does beside its jobs, in a thread: it says that it lives, and looks after what others left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.job import Job as RQJob
+
+from .ledger import Ledger, Reclaimed
+
+log: Final = logging.getLogger("rq.worker")
+
+BEAT: Final = 5.0
+"""Seconds between two signs of life: a third of the lease, so that one may get lost."""
+
+LOOKS: Final = 8.0
+"""Seconds for which a worker must have been seen dead. After an outage of Redis all look dead for a moment."""
+
+
+class Watch:
+    """Puts back what dead workers held.
+
+    Args:
+        ledger: where.
+        failed: is told the ids of jobs that are not run again.
+        clock: the time in seconds.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        failed: Callable[[Sequence[str]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._failed = failed
+        self._clock = clock
+        self._seen: dict[tuple[str, bytes], float] = {}
+
+    def look(self) -> Reclaimed:
+        """Look once; workers that were seen dead for long enough lose their jobs.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        now, total = self._clock(), Reclaimed()
+        dead = self._ledger.expired()
+        self._seen = {key: self._seen.get(key, now) for key in dead.items()}
+        for (worker, until), since in self._seen.items():
+            if now - since < LOOKS:
+                continue
+            got = self._ledger.reclaim(worker, until)
+            total += got
+            if got.back or got.failed or got.aside:
+                log.warning(
+                    "the worker %s is dead: %d of its jobs are in their queues again, %d failed, %d were set aside",
+                    worker, got.back, len(got.failed), len(got.aside),
+                )  # fmt: skip
+            if got.failed and self._failed is not None:
+                self._failed(got.failed)
+        return total
+
+
+def tell_dependents(ids: Sequence[str], connection: object, serializer: object) -> None:
+    """Have RQ enqueue what waits for jobs that failed without a worker, if it may run all the same."""
+    for job_id in ids:
+        try:
+            job = RQJob.fetch(job_id, connection=connection, serializer=serializer)  # type: ignore[arg-type]
+            Queue(job.origin, connection=job.connection, serializer=job.serializer).enqueue_dependents(job)
+        except Exception:
+            log.exception("the dependents of job %s could not be enqueued", job_id)
+
+
+class Keeper:
+    """Does some things again and again, each at its own pace, in one thread.
+
+    Args:
+        tasks: pairs of seconds and what is called that often, the first time at once.
+    """
+
+    def __init__(self, tasks: Sequence[tuple[float, Callable[[], object]]]) -> None:
+        self._tasks = tasks
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="trafficrelay-keeper", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the thread; what it is at is finished first, within a time."""
+        self._stop.set()
+        self._thread.join(timeout)
+
+    def _keep(self) -> None:
+        due = [0.0] * len(self._tasks)
+        while True:
+            for place, (seconds, task) in enumerate(self._tasks):
+                if time.monotonic() >= due[place]:
+                    self._do(task)
+                    due[place] = time.monotonic() + seconds
+            if self._stop.wait(max(0.05, min(due) - time.monotonic())):
+                return
+
+    def _do(self, task: Callable[[], object]) -> None:
+        try:
+            task()
+        except RedisError as error:
+            log.warning("Redis does not answer (%s); trying again", type(error).__name__)
+        except Exception:
+            log.exception("%s failed; trying again", getattr(task, "__name__", task))

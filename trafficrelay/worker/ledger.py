@@ -1,0 +1,336 @@
+"""The jobs that workers hold, in Redis: taken, begun, ended and put back, each in one step of a script.
+
+A job that a RelayWorker takes leaves its queue and is held in one step. It is held until what it has come to is
+written. A worker says every few seconds that it lives; when one has not for long enough, whoever looks puts its jobs
+back.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Final
+
+import redis
+from rq import Queue
+from rq.defaults import DEFAULT_FAILURE_TTL
+from rq.executions import Execution, ExecutionRegistry
+from rq.job import Job as RQJob
+from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+from rq.results import Result
+from rq.suspension import WORKERS_SUSPENDED
+from rq.utils import utcformat
+from rq.version import VERSION
+from rq.worker import BaseWorker
+
+from ..event import now
+from ..outbox.writes import KEYS
+
+HELD: Final = f"{KEYS}held"
+"""The hash of held jobs: id -> worker's name, a colon, the execution's id."""
+
+LEASES: Final = f"{KEYS}workers"
+"""The sorted set of workers, by the second until which each is known to live."""
+
+BROKEN: Final = f"{KEYS}broken"
+"""The hash of jobs that were set aside: id -> JSON with queue, why, at."""
+
+LEASE: Final = 15
+"""Seconds for which a worker is known to live after it has said so."""
+
+RQ_3: Final = int(VERSION.partition(".")[0]) >= 3
+"""RQ 3 keeps a set of what each worker runs; RQ 2 one job of each."""
+
+_LOST: Final = "Its worker died while it ran, and it says that it must not run twice."
+_POISON: Final = "The worker died while it ran, {deaths} times; it is not run again by itself."
+
+
+def _execution_key() -> str:
+    return Execution("", "", None).key.removesuffix(":")  # type: ignore[arg-type]
+
+
+def _names() -> str:
+    names = {
+        "JOB": RQJob.key_for(""),
+        "RESULTS": Result.get_key(""),
+        "QUEUE": Queue.redis_queue_namespace_prefix,
+        "EXECUTION": _execution_key(),
+        "EXECUTIONS": ExecutionRegistry.key_template.format(""),
+        "STARTED": StartedJobRegistry.key_template.format(""),
+        "FINISHED": FinishedJobRegistry.key_template.format(""),
+        "FAILED": FailedJobRegistry.key_template.format(""),
+    }
+    return "".join(f"local {name} = {value!r}\n" for name, value in names.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job in a worker's hands.
+
+    Attributes:
+        id: the job's id.
+        execution: the id of this run of it.
+    """
+
+    id: str
+    execution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun(Held):
+    """A job that was taken and begun.
+
+    Attributes:
+        place: the number of its queue, from 1, in the order in which they were asked.
+        fields: its hash as it was.
+    """
+
+    place: int
+    fields: dict[bytes, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Held):
+    """A job that has ended.
+
+    Attributes:
+        queue: the name of its queue.
+        seconds: how long it ran, if that is to be counted.
+        written: what is written of one that ended well: when it began, when it ended, how long its result is kept, and
+            the names and values of that; empty if RQ has written it.
+    """
+
+    queue: str
+    seconds: float = 0.0
+    written: tuple[Any, ...] = field(default=(), repr=False)
+
+
+WRITTEN: Final = 0
+NOT_OURS: Final = 1
+HAS_DEPENDENTS: Final = 2
+UNWRITTEN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What an exchange gave.
+
+    Attributes:
+        outcomes: for each job that had ended: `WRITTEN`, `NOT_OURS`, `HAS_DEPENDENTS`, `UNWRITTEN`, or what Redis
+            says is wrong.
+        suspended: whether workers are suspended.
+        begun: the jobs that were taken.
+    """
+
+    outcomes: Sequence[int | bytes]
+    suspended: bool
+    begun: Sequence[Begun]
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """What became of jobs that were put back.
+
+    Attributes:
+        back: how many are in their queues again.
+        failed: the ids of those that are not run again: poison, and those that must not run twice.
+        aside: the ids of those that cannot be read.
+    """
+
+    back: int = 0
+    failed: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+
+    def __add__(self, other: Reclaimed) -> Reclaimed:
+        """Count both."""
+        return Reclaimed(self.back + other.back, self.failed + other.failed, self.aside + other.aside)
+
+
+class Ledger:
+    """One worker's part of the ledger, and its way to put others' jobs back.
+
+    Args:
+        client: a client of its own, which sends nothing twice by itself.
+        name: the worker's name.
+        max_deaths: with how many deaths a job is not run again.
+    """
+
+    def __init__(self, client: redis.Redis, name: str, *, max_deaths: int) -> None:
+        self._redis = client
+        self._name = name
+        self._max_deaths = max_deaths
+        self._worker = BaseWorker.redis_worker_namespace_prefix + name
+        self._executions = f"{self._worker}:executions"
+        names = _names()
+        read = files(__package__)
+        shared = names + read.joinpath("names.lua").read_text("utf-8")
+        self._exchange, self._beat, self._reclaim = (
+            client.register_script(shared + read.joinpath(script).read_text("utf-8"))
+            for script in ("exchange.lua", "beat.lua", "reclaim.lua")
+        )
+
+    def exchange(
+        self,
+        ended: Sequence[Ended],
+        *,
+        queues: Sequence[str],
+        wanted: int,
+        going_on: Sequence[str],
+        suspects: int,
+        turns: bool,
+        interval: int,
+        worker_ttl: int,
+    ) -> Exchanged:
+        """Write what jobs have come to, and take others: one round trip.
+
+        Args:
+            ended: the jobs that have ended.
+            queues: the queues' keys, in the order in which jobs are wanted.
+            wanted: how many.
+            going_on: the ids of the jobs that go on.
+            suspects: how many of them two workers have died with.
+            turns: whether the queues take turns; otherwise a queue is asked when those before it are empty.
+            interval: seconds between heartbeats of a job.
+            worker_ttl: seconds for which RQ knows the worker.
+
+        Raises:
+            RedisError: it was not done, or it was and the reply got lost. Sent again, it writes nothing twice; jobs
+                that it took are held, and `strays` finds them.
+        """
+        moment = now()
+        args: list[Any] = [
+            self._name, LEASE, utcformat(moment), moment.timestamp(), interval, worker_ttl, int(RQ_3),
+            going_on[0] if going_on else "", len(going_on), wanted, int(turns), suspects,
+            round(sum(one.seconds for one in ended), 6) or 0, len(ended),
+        ]  # fmt: skip
+        for one in ended:
+            if one.written:
+                args += ("F", one.id, one.execution, one.queue, *one.written)
+            else:
+                args += ("D", one.id, one.execution, one.queue)
+        # One call of the system for all: 32 hexadecimal digits each, as RQ's own.
+        drawn = os.urandom(16 * wanted).hex()
+        args += [drawn[at : at + 32] for at in range(0, 32 * wanted, 32)]
+        keys = [HELD, LEASES, self._worker, self._executions, WORKERS_SUSPENDED, BROKEN, *queues]
+        outcomes, suspended, sizes, parts = self._exchange(keys=keys, args=args)
+        return Exchanged(outcomes, bool(suspended), _begun(sizes, parts))
+
+    def beat(self, running: Iterable[tuple[Held, str, int]], *, worker_ttl: int, aloud: bool) -> tuple[bool, list[str]]:
+        """Say that the worker lives, and what it runs.
+
+        Args:
+            running: its jobs, each with the name of its queue and the seconds until its next heartbeat.
+            worker_ttl: seconds for which RQ knows the worker.
+            aloud: whether RQ is told too.
+
+        Returns:
+            Whether RQ did not know the worker any more; and the ids of jobs that it does not hold any more.
+        """
+        moment = now()
+        args: list[Any] = [self._name, LEASE, utcformat(moment), moment.timestamp(), worker_ttl, int(aloud)]
+        for held, queue, ttl in running:
+            args += (held.id, held.execution, queue, ttl)
+        gone, lost = self._beat(keys=[HELD, LEASES, self._worker, self._executions], args=args)
+        return bool(gone), [one.decode() for one in lost]
+
+    def strays(self, known: Iterable[str]) -> list[Held]:
+        """Give the jobs that this worker holds and does not know: of an exchange whose reply got lost."""
+        mine = set(known)
+        return [held for held in self._held_by(self._name) if held.id not in mine]
+
+    def give_back(self, jobs: Iterable[Held]) -> Reclaimed:
+        """Put jobs of this worker back to the front of their queues."""
+        return self._put_back(self._name, "", list(jobs), died=False)
+
+    def leave(self) -> None:
+        """Be no worker any more. What it still holds is then put back as of one that died."""
+        if not self._held_by(self._name):
+            self._redis.zrem(LEASES, self._name)
+
+    def expired(self) -> dict[str, bytes]:
+        """Give the workers that are not known to live, and until when each was."""
+        time: Any = self._redis.time()
+        found: Any = self._redis.zrange(LEASES, "-inf", time[0], byscore=True, withscores=True)
+        return {name.decode(): b"%d" % int(score) for name, score in found}
+
+    def reclaim(self, worker: str, until: bytes) -> Reclaimed:
+        """Put the jobs of a dead worker back.
+
+        Args:
+            worker: its name.
+            until: until when it was known to live, as `expired` said. If it has said since that it lives, nothing
+                happens.
+        """
+        total = self._put_back(worker, until, self._held_by(worker), died=True)
+        # Unless it has said so meanwhile, or holds more.
+        if not self._held_by(worker) and self._redis.zscore(LEASES, worker) == float(until):
+            self._redis.zrem(LEASES, worker)
+        return total
+
+    def set_aside(self, job: Held, queue: str, why: str) -> None:
+        """Keep a job that cannot be read where it can be seen, and hold it no more."""
+        with self._redis.pipeline() as pipeline:
+            pipeline.hset(BROKEN, job.id, json.dumps({"queue": queue, "at": utcformat(now()), "why": why}))
+            pipeline.zrem(StartedJobRegistry.key_template.format(queue), f"{job.id}:{job.execution}")
+            pipeline.delete(
+                f"{_execution_key()}{job.id}:{job.execution}", ExecutionRegistry.key_template.format(job.id)
+            )
+            pipeline.srem(self._executions, f"{job.id}:{job.execution}")
+            pipeline.hdel(HELD, job.id)
+            pipeline.execute()
+
+    def _held_by(self, worker: str) -> list[Held]:
+        prefix = f"{worker}:".encode()
+        return [
+            Held(job.decode(), by[len(prefix) :].decode())
+            for job, by in self._redis.hscan_iter(HELD, count=1000)
+            if by.startswith(prefix)
+        ]
+
+    def _put_back(self, worker: str, until: bytes | str, jobs: Sequence[Held], *, died: bool) -> Reclaimed:
+        total = Reclaimed()
+        executions = f"{BaseWorker.redis_worker_namespace_prefix}{worker}:executions"
+        keys = [HELD, LEASES, executions, BROKEN, Queue.redis_queues_keys]
+        moment = now()
+        head: list[Any] = [
+            worker, until, utcformat(moment), moment.timestamp(), self._max_deaths, int(died), DEFAULT_FAILURE_TTL,
+            _as_result(_POISON.format(deaths=self._max_deaths)), _as_result(_LOST),
+        ]  # fmt: skip
+        for at in range(0, len(jobs), _PAGE):
+            ids = [part for job in jobs[at : at + _PAGE] for part in (job.id, job.execution)]
+            back, failed, aside = self._reclaim(keys=keys, args=head + ids)
+            total += Reclaimed(back, tuple(one.decode() for one in failed), tuple(one.decode() for one in aside))
+        return total
+
+
+_PAGE: Final = 500
+
+
+def _begun(sizes: bytes, parts: bytes) -> list[Begun]:
+    # Not a nested reply: redis-py takes some 3 us for each of the 40 parts of a job, this a tenth of it.
+    lengths = iter(map(int, sizes.split(b","))) if sizes else iter(())
+    at = 0
+    begun: list[Begun] = []
+
+    def cut() -> bytes:
+        nonlocal at
+        start = at
+        at += next(lengths)
+        return parts[start:at]
+
+    while at < len(parts):
+        job, place, execution, count = cut(), int(cut()), cut(), int(cut())
+        pairs = [cut() for _ in range(count)]
+        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        begun.append(Begun(job.decode(), execution.decode(), place, fields))
+    return begun
+
+
+def _as_result(why: str) -> str:
+    """Write a sentence as RQ's results hold an exception's text."""
+    return base64.b64encode(zlib.compress(why.encode())).decode("ascii")

@@ -1,0 +1,307 @@
+"""The worker's loop: jobs go to threads, and what they have come to goes to Redis, all that there is at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from random import shuffle
+from typing import Final
+
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.utils import now
+from rq.worker import BaseWorker
+
+from ..errors import JobBroken
+from .deadlines import Watcher
+from .doorbell import Doorbell
+from .ledger import HAS_DEPENDENTS, NOT_OURS, UNWRITTEN, WRITTEN, Begun, Ended, Exchanged, Ledger
+from .running import Run
+from .taken import Taken, read
+from .threads import JobThreads
+
+log: Final = logging.getLogger("rq.worker")
+
+_LINGER: Final = 0.001
+"""Seconds that the first of several jobs waits for others to end, so that one round trip tells of all."""
+
+_SUSPENDED_WAIT: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+GRACE: Final = 60.0
+"""Seconds after its time-out after which a job that cannot be interrupted is given up, as by RQ's `Worker`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How long and in which way a worker works.
+
+    Attributes:
+        concurrency: how many jobs run at once.
+        burst: whether it ends when there are no more jobs.
+        max_jobs: after how many jobs it ends.
+        max_idle_time: after how many seconds without a job it ends.
+        strategy: RQ's name for the order of the queues: `default`, `round_robin`, `random`.
+        interval: seconds between heartbeats of a job.
+    """
+
+    concurrency: int
+    burst: bool = False
+    max_jobs: int | None = None
+    max_idle_time: int | None = None
+    strategy: str = "default"
+    interval: int = 30
+
+
+class Loop:
+    """Works jobs off until there is a reason to end.
+
+    Args:
+        worker: RQ's side of the worker.
+        ledger: Redis' side.
+        watcher: sees that jobs keep their time.
+        terms: how long, and in which way.
+        check: raises if a job must not be run.
+    """
+
+    def __init__(
+        self,
+        worker: BaseWorker,
+        ledger: Ledger,
+        watcher: Watcher,
+        terms: Terms,
+        *,
+        check: Callable[[Taken], None] | None = None,
+    ) -> None:
+        self._worker = worker
+        self._ledger = ledger
+        self._watcher = watcher
+        self._terms = terms
+        self._check = check
+        self._bell: Doorbell | None = None
+        self._queues: list[Queue] = list(worker.queues)
+        self._events: SimpleQueue[tuple[Run, Ended] | None] = SimpleQueue()
+        self._runs: dict[str, Run] = {}
+        self._unwritten: list[tuple[Run, Ended]] = []
+        self._threads = JobThreads(terms.concurrency)
+        self._maybe_jobs = True
+        self._suspended = False
+        self._stop = False
+        self._cold = False
+        self._pause = 0.0
+        self._ended = 0
+        self._idle_since = time.monotonic()
+
+    def stop(self, *, cold: bool = False) -> None:
+        """Take no more jobs, and end when those at hand have ended; or, cold, at once: they go back to their queues.
+
+        May be called in a signal handler.
+        """
+        self._stop = True
+        self._cold = self._cold or cold
+        self._events.put(None)
+
+    def ring(self) -> None:
+        """Say that a queue may have jobs."""
+        self._maybe_jobs = True
+        self._events.put(None)
+
+    def listen(self, bell: Doorbell) -> None:
+        """Give what says when a queue has jobs. A burst, which does not wait, needs none."""
+        self._bell = bell
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """The jobs at hand."""
+        return list(self._runs.values())
+
+    def work(self) -> int:
+        """Work, and give the number of jobs that have ended.
+
+        Raises:
+            SystemExit: the end was a cold one.
+        """
+        try:
+            while not self._is_over():
+                ended = self._gather()
+                if self._cold:
+                    self._drop_all(ended)
+                self._exchange(ended)
+        finally:
+            self._threads.close(self._terms.concurrency)
+        return self._ended
+
+    def give_up_overdue(self) -> None:
+        """Fail the jobs whose threads cannot be interrupted; others take the threads' places."""
+        for run in self.runs:
+            if run.overdue > GRACE and (ended := run.give_up()) is not None:
+                self._threads.add()
+                self._events.put((run, ended))
+
+    def _is_over(self) -> bool:
+        if self._runs or self._unwritten:
+            return False
+        if self._stop:
+            return True
+        worker, terms = self._worker, self._terms
+        if terms.max_jobs is not None and self._ended >= terms.max_jobs:
+            log.info("Worker %s: finished executing %d jobs, quitting", worker.name, self._ended)
+            return True
+        if terms.burst and (self._suspended or not self._maybe_jobs):
+            log.info("Worker %s: %s", worker.name, "suspended, quitting" if self._suspended else "done, quitting")
+            return True
+        if terms.max_idle_time is not None and time.monotonic() - self._idle_since >= terms.max_idle_time:
+            log.info("Worker %s: idle for %d seconds, quitting", worker.name, terms.max_idle_time)
+            return True
+        return False
+
+    def _wanted(self) -> int:
+        if self._stop:
+            return 0
+        wanted = self._terms.concurrency - len(self._runs)
+        if self._terms.max_jobs is not None:
+            wanted = min(wanted, self._terms.max_jobs - self._ended - len(self._runs))
+        return max(0, wanted)
+
+    def _gather(self) -> list[tuple[Run, Ended]]:
+        """Wait until there is something to do; give the jobs that have ended."""
+        items: list[tuple[Run, Ended] | None] = []
+        try:
+            wait = self._wait()
+            if wait:
+                items.append(self._events.get(timeout=wait))
+            while True:
+                items.append(self._events.get_nowait())
+        except Empty:
+            pass
+        ended = [item for item in items if item is not None]
+        until = time.monotonic() + _LINGER
+        while ended and len(ended) < len(self._runs) and (left := until - time.monotonic()) > 0:
+            try:
+                item = self._events.get(timeout=left)
+            except Empty:
+                break
+            if item is not None:
+                ended.append(item)
+        return ended
+
+    def _wait(self) -> float:
+        """Say for how long nothing has to be done unless something happens."""
+        if self._pause:
+            return self._pause
+        if self._suspended and not self._runs:
+            return _SUSPENDED_WAIT
+        wanted = self._wanted()
+        if wanted and self._maybe_jobs and not self._suspended:
+            return 0.0
+        if wanted and self._bell is not None and not self._suspended:
+            self._bell.arm()
+        idle = self._terms.max_idle_time
+        if idle is not None and not self._runs:
+            return max(0.01, min(5.0, idle - (time.monotonic() - self._idle_since)))
+        return 5.0
+
+    def _exchange(self, ended: Sequence[tuple[Run, Ended]]) -> None:
+        for run, _ in ended:
+            self._runs.pop(run.taken.execution.id, None)
+        self._unwritten.extend(ended)
+        wanted = self._wanted()
+        try:
+            if self._pause:
+                strays = self._ledger.strays(run.taken.held.id for run in self.runs)
+                known = {run.taken.held.id for run, _ in self._unwritten}
+                self._ledger.give_back([held for held in strays if held.id not in known])
+            got = self._send([ended for _, ended in self._unwritten], wanted)
+        except RedisError as error:
+            self._pause = min(_LONGEST_PAUSE, max(0.5, self._pause * 2))
+            log.error(
+                "Worker %s: Redis did not answer (%s: %s); trying again in %g s",
+                self._worker.name, type(error).__name__, error, self._pause,
+            )  # fmt: skip
+            return
+        self._pause = 0.0
+        self._suspended = got.suspended
+        written, self._unwritten = self._unwritten, []
+        for (run, one), outcome in zip(written, got.outcomes, strict=True):
+            self._note(run, one, outcome)
+        for begun in got.begun:
+            self._begin(begun)
+        if got.begun and self._terms.strategy == "round_robin":
+            place = got.begun[-1].place
+            self._queues = self._queues[place:] + self._queues[:place]
+        if got.begun or written:
+            self._idle_since = time.monotonic()
+        if wanted:
+            self._maybe_jobs = len(got.begun) >= wanted
+
+    def _send(self, ended: Sequence[Ended], wanted: int) -> Exchanged:
+        terms = self._terms
+        if terms.strategy == "random":
+            shuffle(self._queues)
+        going_on = [run.taken.held.id for run in self.runs]
+        return self._ledger.exchange(
+            ended,
+            queues=[queue.key for queue in self._queues],
+            wanted=min(wanted, 1000),
+            going_on=going_on,
+            suspects=sum(run.taken.deaths >= 2 for run in self.runs),
+            turns=terms.strategy != "default",
+            interval=terms.interval,
+            worker_ttl=self._worker.worker_ttl + 60,
+        )
+
+    def _begin(self, begun: Begun) -> None:
+        worker, queue = self._worker, self._queues[begun.place - 1]
+        try:
+            taken = read(begun, queue, worker.job_class, worker.name, now(), worker.serializer)
+        except JobBroken as error:
+            log.error("Worker %s: job %s of %s was set aside. %s", worker.name, begun.id, queue.name, error)
+            self._ledger.set_aside(begun, queue.name, str(error))
+            return
+        run = Run(worker, taken, self._watcher, self._check)
+        self._runs[taken.execution.id] = run
+        self._threads.submit(lambda: self._run(run))
+
+    def _run(self, run: Run) -> bool:
+        ended = run()
+        if ended is None:
+            return False  # it was given up, and another thread has this one's place
+        self._events.put((run, ended))
+        return True
+
+    def _note(self, run: Run, ended: Ended, outcome: int | bytes) -> None:
+        worker, job = self._worker, run.taken.job
+        if outcome == HAS_DEPENDENTS:
+            self._runs[run.taken.execution.id] = run
+            self._threads.submit(lambda: self._finish(run))
+            return
+        self._ended += 1
+        if outcome == WRITTEN and ended.written:
+            log.info("Worker %s: %s: Job OK (%s)", worker.name, job.origin, job.id)
+        elif outcome == NOT_OURS:
+            log.warning(
+                "Worker %s: job %s was put back meanwhile; what it came to here is not written", worker.name, job.id
+            )
+        elif outcome == UNWRITTEN:
+            self._ledger.give_back([run.taken.held])
+        elif isinstance(outcome, bytes):
+            log.error("Worker %s: job %s was set aside: %s", worker.name, job.id, outcome.decode(errors="replace"))
+            self._ledger.set_aside(run.taken.held, job.origin, outcome.decode(errors="replace"))
+
+    def _finish(self, run: Run) -> bool:
+        self._events.put((run, run.finish_rqs_way()))
+        return True
+
+    def _drop_all(self, ended: Sequence[tuple[Run, Ended]]) -> None:
+        """Write what has ended, and give all else back."""
+        self._exchange(ended)
+        runs = self.runs
+        try:
+            got = self._ledger.give_back([run.taken.held for run in runs])
+        except RedisError:
+            log.error("Worker %s: cold shut down; its jobs will be found", self._worker.name)
+        else:
+            log.warning("Worker %s: cold shut down; %d jobs go back to their queues", self._worker.name, got.back)
+        raise SystemExit

@@ -1,0 +1,208 @@
+"""RelayWorker: RQ's worker with many jobs at once, none of which is lost with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+from rq.command import handle_command, parse_payload
+from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
+from rq.utils import now
+from rq.worker import DequeueStrategy, SimpleWorker
+
+from ..outbox.connection import connect
+from .deadlines import Watcher
+from .doorbell import Doorbell
+from .keeper import BEAT, Keeper, Watch, tell_dependents
+from .ledger import Ledger
+from .loop import Loop, Terms
+from .scheduling import ThreadScheduler
+from .settings import Settings
+from .taken import Taken
+
+log: Final = logging.getLogger("rq.worker")
+
+
+class RelayWorker(SimpleWorker):
+    """An RQ worker that runs many jobs at once, in threads, and loses none of them when it dies.
+
+    It is run as `rq worker -w trafficrelay.worker.RelayWorker QUEUE…` or `trafficrelay worker MODULE:RELAY`. Everything
+    of RQ's that a job may use works as under RQ's own workers; docs/workers.md says where threads set limits.
+
+    Attributes:
+        settings: what its environment says (`TRAFFICRELAY_CONCURRENCY`, …), read when it starts to work.
+    """
+
+    settings: Settings | None = None
+    _loop: Loop | None = None
+
+    def work(
+        self,
+        burst: bool = False,
+        logging_level: str | None = None,
+        date_format: str = DEFAULT_LOGGING_DATE_FORMAT,
+        log_format: str = DEFAULT_LOGGING_FORMAT,
+        max_jobs: int | None = None,
+        max_idle_time: int | None = None,
+        with_scheduler: bool = False,
+        dequeue_strategy: DequeueStrategy = DequeueStrategy.DEFAULT,
+    ) -> bool:
+        """Work jobs off, with the arguments of RQ's own `work`. The scheduler runs whatever `with_scheduler` says.
+
+        Returns:
+            Whether any job has ended.
+
+        Raises:
+            DeclarationError: the environment says what cannot be.
+            SystemExit: it was told twice to end.
+        """
+        settings = self.settings or Settings.of(os.environ)
+        check = _check(settings, self.serializer)
+        self.bootstrap(logging_level, date_format, log_format)
+        terms = Terms(
+            concurrency=settings.concurrency,
+            burst=burst,
+            max_jobs=max_jobs,
+            max_idle_time=max_idle_time,
+            strategy=_strategy(dequeue_strategy),
+            interval=self.job_monitoring_interval,
+        )
+        client = connect(self.connection)
+        ledger = Ledger(client, self.name, max_deaths=settings.max_deaths)
+        watcher = Watcher()
+        loop = self._loop = Loop(self, ledger, watcher, terms, check=check)
+        bell = keeper = None
+        self._install_signal_handlers()
+        try:
+            self._start_scheduler(burst, logging_level, date_format, log_format)
+            keeper = Keeper(self._tasks(loop, ledger))
+            if not burst:
+                bell = Doorbell(connect(self.connection), self.queue_keys(), loop.ring)
+                loop.listen(bell)
+            return bool(loop.work())
+        finally:
+            for part in (keeper, bell, watcher):
+                if part is not None:
+                    part.close()
+            _quietly(ledger.leave)
+            _quietly(self.teardown)
+            client.connection_pool.disconnect()
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """End when the jobs at hand have ended (warm shutdown)."""
+        self._shutdown_requested_date = now()
+        self._stop_requested = True
+        signal.signal(signal.SIGINT, self.request_force_stop)
+        signal.signal(signal.SIGTERM, self.request_force_stop)
+        self.handle_warm_shutdown_request()
+        if self._loop is not None:
+            self._loop.stop()
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """End at once, if more than a second has passed since the first signal: the jobs go back to their queues."""
+        first = self._shutdown_requested_date or now()
+        if (now() - first).total_seconds() > 1 and self._loop is not None:
+            log.warning("Worker %s: cold shut down", self.name)
+            self._loop.stop(cold=True)
+
+    def handle_payload(self, message: dict[str, Any]) -> None:
+        """Do what somebody commands (`rq.command`). Jobs are stopped as far as threads can be."""
+        payload = parse_payload(message)
+        command = payload["command"]
+        if command not in ("stop-job", "stop-execution"):
+            handle_command(self, payload)
+            return
+        wanted = payload.get("execution_id") or payload.get("job_id")
+        runs = self._loop.runs if self._loop is not None else ()
+        found = [run for run in runs if wanted in (run.taken.held.id, run.taken.held.execution)]
+        for run in found:
+            run.stop()
+        if not found:
+            log.warning("Worker %s: not working on %s, command ignored.", self.name, wanted)
+
+    def stop_scheduler(self) -> None:
+        """End the scheduler's thread."""
+        if isinstance(self.scheduler, ThreadScheduler):
+            self.scheduler.stop_thread()
+
+    def _start_scheduler(
+        self,
+        burst: bool = False,
+        logging_level: str | None = "INFO",
+        date_format: str = DEFAULT_LOGGING_DATE_FORMAT,
+        log_format: str = DEFAULT_LOGGING_FORMAT,
+    ) -> None:
+        """Start the scheduler as RQ does, in a thread."""
+        self.scheduler = ThreadScheduler(
+            self.queues,
+            connection=self.connection,
+            logging_level=logging_level if logging_level is not None else self.log.level,
+            date_format=date_format,
+            log_format=log_format,
+            serializer=self.serializer,
+        )
+        if not burst:
+            self.scheduler.start()
+            return
+        self.scheduler.acquire_locks()
+        if self.scheduler.acquired_locks:
+            try:
+                self.scheduler.register_birth()
+                self.scheduler.enqueue_scheduled_jobs()
+            finally:
+                self.scheduler.release_locks()
+                self.scheduler.register_death()
+
+    def _tasks(self, loop: Loop, ledger: Ledger) -> list[tuple[float, Callable[[], object]]]:
+        """Give what is done beside the jobs, and how often."""
+        watch = Watch(ledger, lambda ids: tell_dependents(ids, self.connection, self.serializer))
+        interval = self.job_monitoring_interval
+
+        def beat(*, aloud: bool) -> None:
+            running = [
+                (
+                    run.taken.held,
+                    run.taken.job.origin,
+                    min(interval, t) + 60 if (t := run.taken.timeout) > 0 else interval + 60,
+                )
+                for run in loop.runs
+            ]
+            gone, _ = ledger.beat(running, worker_ttl=self.worker_ttl + 60, aloud=aloud)
+            if gone:
+                self.connection.hset(self.key, mapping=self.serialize())
+
+        def maintain() -> None:
+            if self.should_run_maintenance_tasks:
+                self.run_maintenance_tasks()
+
+        return [
+            (BEAT, lambda: beat(aloud=False)),
+            (max(1, interval), lambda: beat(aloud=True)),
+            (BEAT, loop.give_up_overdue),
+            (BEAT, watch.look),
+            (BEAT, maintain),
+        ]
+
+
+def _strategy(strategy: Any) -> str:
+    name = str(getattr(strategy, "value", strategy))
+    if name not in ("default", "round_robin", "random"):
+        raise ValueError(f"Dequeue strategy {name} is not allowed. Use `default`, `random` or `round_robin`.")
+    return name
+
+
+def _check(settings: Settings, serializer: Any) -> Callable[[Taken], None] | None:
+    return None
+
+
+def _quietly(call: Callable[[], object]) -> None:
+    """Do something at the end that a Redis which is away must not keep from ending."""
+    try:
+        call()
+    except RedisError as error:
+        log.warning("Redis does not answer (%s); RQ will forget the worker by itself", type(error).__name__)

@@ -1,0 +1,54 @@
+"""How a RelayWorker works: what its environment says, since `rq worker` knows no options of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import DeclarationError
+
+CONCURRENCY_VARIABLE: Final = "TRAFFICRELAY_CONCURRENCY"
+MAX_DEATHS_VARIABLE: Final = "TRAFFICRELAY_MAX_DEATHS"
+ONLY_VARIABLE: Final = "TRAFFICRELAY_ONLY"
+
+CONCURRENCY: Final = 10
+MAX_CONCURRENCY: Final = 1_000
+
+MAX_DEATHS: Final = 5
+"""How many workers may die with a job before it is set aside as poison. One that is killed from outside counts too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a RelayWorker is set to.
+
+    Attributes:
+        concurrency: how many jobs run at once, each in a thread.
+        max_deaths: how many workers may die with a job in hand before it is kept as failed.
+        only: `module:relay`, if the worker runs nothing but what the routes of that relay name.
+    """
+
+    concurrency: int = CONCURRENCY
+    max_deaths: int = MAX_DEATHS
+    only: str = ""
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Settings:
+        """Read an environment.
+
+        Raises:
+            DeclarationError: a variable is no number within its bounds.
+        """
+        return cls(
+            concurrency=_number(environ, CONCURRENCY_VARIABLE, CONCURRENCY, MAX_CONCURRENCY),
+            max_deaths=_number(environ, MAX_DEATHS_VARIABLE, MAX_DEATHS, 1_000_000),
+            only=environ.get(ONLY_VARIABLE, ""),
+        )
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, most: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= most):
+        raise DeclarationError(f"{name} is a number from 1 to {most}, not {text!r}.", option=name)
+    return int(text)

@@ -1,0 +1,106 @@
+"""A job in a worker's hands: RQ's objects of it, and whether the worker's fast way knows all that it uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from rq import Queue, Retry
+from rq.executions import Execution
+from rq.job import Job as RQJob
+from rq.job import JobStatus
+from rq.version import VERSION
+
+from ..errors import JobBroken, RetryLater
+from .ledger import Begun, Held
+
+# What is written for a job without RQ's own code is known to be what these versions write. With others RQ does it all.
+_KNOWN: Final = tuple(int(part) for part in VERSION.split(".")[:2]) >= (2, 12) and VERSION.partition(".")[0] in (
+    "2",
+    "3",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A job that a worker has begun.
+
+    Attributes:
+        held: its id and its execution's.
+        job: RQ's job.
+        queue: the queue that it came from.
+        execution: RQ's record of this run.
+        own_way: whether RQ's own code has to run it and write what it comes to.
+        deaths: how many workers have died with it.
+    """
+
+    held: Held
+    job: RQJob
+    queue: Queue
+    execution: Execution
+    own_way: bool
+    deaths: int
+
+    @property
+    def timeout(self) -> int:
+        """Seconds that it may run; -1 for ever."""
+        return int(self.job.timeout or Queue.DEFAULT_TIMEOUT)
+
+
+def read(begun: Begun, queue: Queue, job_class: type[RQJob], worker: str, moment: datetime, serializer: Any) -> Taken:
+    """Make RQ's objects of a job that was taken.
+
+    Raises:
+        JobBroken: its hash cannot be read.
+    """
+    fields = begun.fields
+    try:
+        job = job_class(begun.id, connection=queue.connection, serializer=serializer)
+        job.restore(fields)
+        deaths = int(fields.get(b"trafficrelay_deaths") or 0)
+        # RQ asks for these in the middle of its bookkeeping, where an error would leave the job half done.
+        job.timeout = int(job.timeout) if job.timeout is not None else None
+        own_way = not _KNOWN or _needs_rq(job)
+    except Exception as error:
+        raise JobBroken(f"The job cannot be read: {type(error).__name__}: {error}", job=begun.id) from error
+    job.worker_name = worker
+    job.last_heartbeat = job.started_at = moment
+    job._status = JobStatus.STARTED  # set_status would write it to Redis by itself
+    execution = Execution(begun.execution, begun.id, queue.connection, worker_name=worker)
+    execution.created_at = execution.last_heartbeat = moment
+    execution._job = job
+    return Taken(begun, job, queue, execution, own_way, deaths)
+
+
+def _needs_rq(job: RQJob) -> bool:
+    return bool(
+        type(job) is not RQJob
+        or job._success_callback_name
+        or job._failure_callback_name
+        or job._stopped_callback_name
+        or job.webhooks
+        or job.repeats_left
+        or job.result_ttl == 0
+        or job._dependency_ids
+        or getattr(job, "rate_limit_key", None)
+    )
+
+
+def perform(job: RQJob) -> Any:
+    """Run a job, and let it say that it wants to be run later."""
+    try:
+        return type(job).perform(job)
+    except RetryLater as later:
+        seconds = math.ceil(later.seconds)
+        if job.retries_left is None:
+            # RQ counts these by itself, and fails the job when they are used up.
+            return Retry(max=later.tries, interval=seconds)
+        job.get_retry_interval = _constant(seconds)  # type: ignore[method-assign]
+        raise
+
+
+def _constant(value: int) -> Callable[[], int]:
+    return lambda: value
