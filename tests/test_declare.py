@@ -25,7 +25,7 @@ from trafficrelay import (
     Route,
     per_event,
 )
-from trafficrelay.options import Retries
+from trafficrelay.backoff import Retries
 from trafficrelay.relay import URL_VARIABLE
 from trafficrelay.route import MAX_BODY
 from trafficrelay.verify import basic, bearer, github, hmac_signature, standard_webhooks
@@ -135,6 +135,7 @@ def nested() -> Callable[[Any], Any]:
         ("verify", lambda: True, "one argument, the event"),
         ("delay", None, "delay is a time"),
         ("at_front", 1, "True or False"),
+        ("at_least_once", "no", "True or False"),
         ("dedupe", "X-GitHub-Delivery", '"header:NAME"'),
         ("dedupe", "header:", '"header:NAME"'),
         ("dedupe", "data:", '"data:path.to.field"'),
@@ -183,7 +184,7 @@ def test_declaration_error_is_a_relay_error_and_a_value_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("verfy", "Did you mean verify?"), ("queues", "Did you mean queue?"), ("colour", "at_front, dedupe,")],
+    [("verfy", "Did you mean verify?"), ("queues", "Did you mean queue?"), ("colour", "at_front, at_least_once,")],
 )
 def test_unknown_option_of_the_decorator_is_refused_with_the_nearest(name: str, hint: str) -> None:
     """An unknown option of the decorator is refused with the nearest."""
@@ -284,6 +285,7 @@ def test_dedupe_window_is_a_day_unless_said() -> None:
         (rq.Retry(max=4), Retries(4, (0,))),
         (rq.Retry(max=4, interval=30), Retries(4, (30,))),
         (rq.Retry(max=2, interval=[10, 60]), Retries(2, (10, 60))),
+        (rq.Retry(max=2, interval=[]), Retries(2, (0,))),
     ],
 )
 def test_retry_is_read_in_every_form(value: Any, read: Retries | None) -> None:

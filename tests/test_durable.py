@@ -17,7 +17,7 @@ from tests.redis_proxy import RedisProxy
 from tests.waiting import wait_until
 from trafficrelay import DeclarationError, Relay
 from trafficrelay.errors import OutboxUnavailable, RoutePaused
-from trafficrelay.outbox.writes import PAUSED_KEY
+from trafficrelay.outbox.names import PAUSED_KEY
 
 pytestmark = pytest.mark.rq
 

@@ -19,8 +19,8 @@ from trafficrelay import DeclarationError, Relay, Route
 from trafficrelay.errors import Backlogged, OutboxCorrupt, RateExceeded, RoutePaused
 from trafficrelay.limits import Limits, limits
 from trafficrelay.outbox import Handover
+from trafficrelay.outbox.names import PAUSED_KEY
 from trafficrelay.outbox.rq import RQOutbox
-from trafficrelay.outbox.writes import PAUSED_KEY
 from trafficrelay.rate import Rate, gcra
 
 pytestmark = pytest.mark.rq

@@ -41,11 +41,11 @@ from trafficrelay.limits import Limits
 from trafficrelay.outbox import Handover, Outbox, Receipt
 from trafficrelay.outbox.drain import Drain
 from trafficrelay.outbox.handover import EVENT_MARK_TTL
+from trafficrelay.outbox.names import PAUSED_KEY
 from trafficrelay.outbox.resilient import ResilientOutbox
 from trafficrelay.outbox.rq import RQOutbox
 from trafficrelay.outbox.spool_file import Entry, SpoolFile
 from trafficrelay.outbox.stored import pack
-from trafficrelay.outbox.writes import PAUSED_KEY
 from trafficrelay.rate import Rate
 from trafficrelay.verify import github, standard_webhooks
 

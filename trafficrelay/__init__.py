@@ -9,12 +9,16 @@
 
 from __future__ import annotations
 
+from .backoff import Backoff
+from .current import current_event
+from .delivery.destination import Deliver
 from .errors import (
     DeclarationError,
     OutboxError,
     Refusal,
     Rejected,
     RelayError,
+    RetryLater,
     ServerError,
     TransformError,
     Unverified,
@@ -35,7 +39,9 @@ __all__ = [
     "DROP",
     "EMPTY",
     "PIXEL",
+    "Backoff",
     "DeclarationError",
+    "Deliver",
     "Event",
     "MemoryOutbox",
     "OutboxError",
@@ -45,10 +51,12 @@ __all__ = [
     "Relay",
     "RelayError",
     "Reply",
+    "RetryLater",
     "Route",
     "ServerError",
     "Spool",
     "TransformError",
     "Unverified",
+    "current_event",
     "per_event",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Final, Literal
 
 from .outbox.durability import WAITAOF_SINCE, Durability
@@ -96,8 +97,12 @@ def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
             "Its sender tries again what got no answer, and nothing tells that such an event is the same: say dedupe=.",
         )
     options = route.options
-    if options.delay or (options.retries and any(options.retries.intervals)):
+    if options.delay or route.destinations or (options.retries and any(options.retries.intervals)):
         yield Finding("note", route.rule, "Its jobs wait for a scheduler: run `rq worker --with-scheduler`.")
+    if route.destinations and find_spec("urllib3") is None:
+        yield Finding(
+            "warning", route.rule, "Workers that deliver need urllib3: pip install 'trafficrelay[deliver]' there."
+        )
     if options.failure_ttl is None:
         yield Finding(
             "note", route.rule, "Its failed jobs and dead letters are kept for a year, RQ's default: say failure_ttl=."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from rq import get_current_job
 
 from .errors import DeadLetterError
 from .event import FORMAT, Event
+from .finding import find_relay
 from .intake import Intake
 from .outbox.handover import REPLAY_MARK_TTL, Outbox, Receipt
 from .outbox.rq import RQOutbox
@@ -34,7 +34,7 @@ def replay(letter: dict[str, Any]) -> list[str]:
         Exception: whatever the transform raises; the letter then fails again, with the new traceback.
     """
     event, modules = read_event(letter)
-    relay = _find_relay(modules, event)
+    relay = find_relay(modules, event.route, event.method)
     if relay.bound and relay.source is None:
         return list(relay.replay(event).jobs)  # to an outbox of its own
     with _outbox(relay) as outbox:
@@ -124,25 +124,3 @@ def _outbox(relay: Relay | None = None) -> Iterator[Outbox]:
     source = relay.source if relay is not None and relay.source is not None else job.connection
     with closing(RQOutbox(source, serializer=job.serializer)) as outbox:
         yield outbox
-
-
-def _find_relay(modules: list[str], event: Event) -> Relay:
-    missing: ImportError | None = None
-    for module in modules:
-        try:
-            namespace = vars(importlib.import_module(module))
-        except ImportError as error:
-            missing = missing or error
-            continue
-        for value in namespace.values():
-            if isinstance(value, Relay) and value.find(event.route, event.method) is not None:
-                return value
-    places = " and ".join(modules)
-    if missing is not None:
-        raise DeadLetterError(
-            f"The relay of the route {event.method} {event.route} is in {places}, which cannot be imported here: "
-            f"{missing}. Run the worker where it can."
-        ) from missing
-    raise DeadLetterError(
-        f"{places or 'Its module'} has no relay with the route {event.method} {event.route} any more."
-    )

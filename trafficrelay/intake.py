@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .body import read_data
+from .delivery.order import orders
 from .errors import (
     Declined,
     Failed,
@@ -119,7 +120,7 @@ class Intake:
             OutboxError: the outbox did not take it.
         """
         event = parse(event)
-        jobs = make_jobs(route, event)
+        jobs = make_jobs(route, event, self._modules(route))
         handover = Handover(
             id=event.id,
             route=route.rule,
@@ -138,7 +139,7 @@ class Intake:
         try:
             rate_key = route.limits.rate.key_of(event) if route.limits.rate else ""
             key = route.key_of(event) if route.key_of else None
-            jobs = make_jobs(route, event)
+            jobs = make_jobs(route, event, self._modules(route))
             letter = None
         except Refusal:
             raise
@@ -174,14 +175,18 @@ class Intake:
             queue=queue,
             data={
                 "v": FORMAT,
-                # Where the relay was made; or, where a function elsewhere made it, where its transform is.
-                "modules": list(dict.fromkeys((self._module, getattr(route.transform, "__module__", "")))),
+                "modules": self._modules(route),
                 "event": event.to_dict(route.secret_headers),
             },
             # An exception's text can hold surrogates, which nothing that writes UTF-8 takes.
             traceback="".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode(),
             ttl=route.options.failure_ttl,
         )
+
+    def _modules(self, route: Route) -> list[str]:
+        """Say where a worker may find the relay."""
+        # Where the relay was made; or, where a function elsewhere made it, where its transform is.
+        return list(dict.fromkeys((self._module, getattr(route.transform, "__module__", ""))))
 
 
 def verify(route: Route, event: Event) -> None:
@@ -213,8 +218,13 @@ def parse(event: Event) -> Event:
     return replace(event, data=data)
 
 
-def make_jobs(route: Route, event: Event) -> tuple[Job, ...]:
+def make_jobs(route: Route, event: Event, modules: Sequence[str]) -> tuple[Job, ...]:
     """Run the route's transform and give the event's jobs; none if it is dropped.
+
+    Args:
+        route: the route.
+        event: the event, parsed.
+        modules: where a delivery may find the relay.
 
     Raises:
         Exception: whatever the user's functions raise, and what is wrong with what they give.
@@ -224,7 +234,8 @@ def make_jobs(route: Route, event: Event) -> tuple[Job, ...]:
         return ()
     function = route.job_of if isinstance(route.job_of, str) else route.job_of(event)
     queue = route.queue_of if isinstance(route.queue_of, str) else route.queue_of(event)
-    return tuple(Job(function=function, queue=queue, data=item, options=route.options) for item in items)
+    arguments = orders(route.destinations, event, items, modules) if route.destinations else items
+    return tuple(Job(function=function, queue=queue, data=one, options=route.options) for one in arguments)
 
 
 def refusal(handover: Handover, error: OutboxError) -> Refusal:
@@ -277,5 +288,7 @@ def _dedupe_name(route: Route, event: Event, key: str) -> str:
     programs on one Redis may have a rule in common.
     """
     job = route.job_of if isinstance(route.job_of, str) else "*"
+    if route.destinations:
+        job = " ".join([job, *(destination.name for destination in route.destinations)])
     queue = route.queue_of if isinstance(route.queue_of, str) else "*"
     return json.dumps([route.rule, sorted(event.params.items()), job, queue, key])

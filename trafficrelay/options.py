@@ -1,11 +1,11 @@
-"""Reading what a route's options say: names, durations, retries, duplicate keys. Each refuses with a sentence."""
+"""Reading what a route's options say: names, durations, duplicate keys. Each refuses with a sentence."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
@@ -151,44 +151,6 @@ def chooser(option: Any, check: Callable[[Any], str], *, any_callable: bool) -> 
         check_plain("queue" if check is queue_name else "job", option)
         return lambda event: check(option(event))
     return check(option)
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How often RQ runs a failing job again.
-
-    Attributes:
-        max: how many times beyond the first.
-        intervals: seconds before each; the last one counts for all further ones.
-        at_front: whether it then goes to the front of its queue.
-    """
-
-    max: int
-    intervals: tuple[int, ...]
-    at_front: bool = False
-
-
-def retries(value: Any) -> Retries | None:
-    """Read `retry=`: a number, the waits before each try (`[10, 60, "15m"]`), or an `rq.Retry`.
-
-    Raises:
-        DeclarationError: it is none of these.
-    """
-    if value is None or value == 0:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return Retries(value, (0,))
-    if isinstance(value, list | tuple) and value:
-        waits = tuple(seconds(wait, "retry", least=0) for wait in value)
-        return Retries(len(waits), waits)
-    # An rq.Retry, known by its shape: importing rq here would cost every host its import.
-    most, intervals = getattr(value, "max", None), getattr(value, "intervals", None)
-    if isinstance(most, int) and isinstance(intervals, Iterable):
-        return Retries(most, tuple(intervals), bool(getattr(value, "enqueue_at_front", False)))
-    raise DeclarationError(
-        f"retry is a number of tries, the seconds before each such as [10, 60, 300], or an rq.Retry, not {value!r}.",
-        option="retry",
-    )
 
 
 DedupeKey: TypeAlias = Callable[[Event], str | None]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import redis
 
     from .app import Rules
+    from .delivery.transports import Transports
     from .server import Server
 
 URL_VARIABLE: Final = "TRAFFICRELAY_REDIS_URL"
@@ -109,6 +110,7 @@ class Relay:
         self._routes: list[Route] = []
         self._rules: Rules | None = None
         self._app: bottle.Bottle | None = None
+        self._transports: Transports | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -310,14 +312,27 @@ class Relay:
     def _intake(self) -> Intake:
         return Intake(self.outbox, module=self._module)
 
+    @property
+    def transports(self) -> Transports:
+        """The connections to destinations of deliveries, which all jobs of a worker process share."""
+        with self._lock:
+            if self._transports is None:
+                # urllib3 is an extra, which workers that deliver need alone.
+                from .delivery.transports import Transports
+
+                self._transports = Transports()
+            return self._transports
+
     def close(self, timeout: float = 0.0) -> None:
-        """Hand over what is in the spool, and close the connections to Redis. The next event opens new ones.
+        """Hand over what is in the spool, and close all connections. The next event opens new ones.
 
         Args:
             timeout: seconds that handing over may take; what is left stays for the next process, and is logged.
         """
         if self._outbox is not None:
             self._outbox.close(timeout)
+        if self._transports is not None:
+            self._transports.close()
 
 
 def _importable_name(module: dict[str, Any]) -> str:

@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from .backoff import Retries, retries
+from .delivery.destination import Deliver, check_time, destinations
+from .delivery.order import DELIVER
 from .errors import DeclarationError
 from .event import Event
 from .limits import Limits, limits
 from .options import (
     DedupeKey,
     Duration,
-    Retries,
     check_plain,
     chooser,
     dedupe_key,
     job_name,
     queue_name,
-    retries,
     seconds,
 )
 from .rate import Rate
@@ -62,6 +63,7 @@ class JobOptions:
         failure_ttl: how long a failed job is kept; -1 for ever.
         delay: how long after its event a job may start.
         at_front: whether jobs go to the front of their queue.
+        at_least_once: whether a job whose worker died is run again.
     """
 
     retries: Retries | None = None
@@ -70,6 +72,7 @@ class JobOptions:
     failure_ttl: int | None = None
     delay: int = 0
     at_front: bool = False
+    at_least_once: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Route:
         verify: the verifier, or `None` for a route that is open to everybody. It must be said.
         job: the job's dotted name or the function itself; or, to choose one for each event, a lambda of the event or
             `per_event(function)`.
+        deliver: in place of a job, the URL that events are forwarded to, a `Deliver`, or a list of these. Each item of
+            each event is one job for each destination. Tries and waits are the destination's, not `retry`.
         queue: the queue's name, or a function of the event.
         methods: the HTTP methods that it takes.
         transform: the function of the event that gives the job's argument; the event's data as it is where left out.
@@ -88,13 +93,17 @@ class Route:
             or `None`. An event without it is accepted.
         dedupe_window: for how long it is remembered.
         max_body: the largest body in bytes; more is never read.
-        retry: how often RQ runs a failing job again: a number, the waits before each try (`[10, 60, "15m"]`), or an
-            `rq.Retry`. Waits need a worker with a scheduler (`rq worker --with-scheduler`).
+        retry: how often RQ runs a failing job again: a number (at once), the waits before each try
+            (`[10, 60, "15m"]`), a `Backoff`, or an `rq.Retry`. Waits need a worker with a scheduler
+            (`rq worker --with-scheduler`).
         timeout: after how long a running job is stopped; -1 for never. RQ's own default is 180 s.
         result_ttl: how long a result is kept; -1 for ever. RQ's own default is 500 s.
         failure_ttl: how long a failed job or dead letter is kept; -1 for ever. RQ's own default is a year.
         delay: how long after its event a job may start; needs a worker with a scheduler.
         at_front: whether jobs go to the front of their queue.
+        at_least_once: whether a job whose worker died while it ran is run again, by a RelayWorker or the sweep, with
+            the same id to fence with. `False` is for what must not happen twice: such a job fails visibly instead, and
+            somebody decides. What a worker had taken and not begun is run in both cases.
         reply: the answer in place of 202: a `Reply`, `"empty"` (204), `"pixel"` (a GIF), or a function of the event.
         on_error: what happens when the transform fails: `"keep"` keeps the event as a dead letter and answers as
             if nothing had happened; `"refuse"` answers 500 and keeps nothing.
@@ -113,6 +122,7 @@ class Route:
     rule: str
     verify: Verifier | _Unsaid | None = field(default=UNSAID, kw_only=True, repr=False)
     job: Any = field(default=UNSAID, kw_only=True)
+    deliver: Deliver | str | Sequence[Deliver | str] | None = field(default=None, kw_only=True, repr=False)
     queue: str | Callable[[Event], str] = field(default="default", kw_only=True)
     methods: Sequence[str] = field(default=("POST",), kw_only=True)
     transform: Transform = field(default=keep_data, kw_only=True, repr=False)
@@ -125,6 +135,7 @@ class Route:
     failure_ttl: Duration | None = field(default=None, kw_only=True, repr=False)
     delay: Duration = field(default=0, kw_only=True, repr=False)
     at_front: bool = field(default=False, kw_only=True, repr=False)
+    at_least_once: bool = field(default=True, kw_only=True, repr=False)
     reply: Reply | Callable[[Event], Reply] | str | None = field(default=None, kw_only=True, repr=False)
     on_error: str = field(default="keep", kw_only=True, repr=False)
     on_outage: str | None = field(default=None, kw_only=True, repr=False)
@@ -133,6 +144,7 @@ class Route:
     max_lag: Duration | None = field(default=None, kw_only=True, repr=False)
 
     # What the options say, read once: the way of an event uses these.
+    destinations: tuple[Deliver, ...] = field(init=False, repr=False, compare=False)
     job_of: str | Callable[[Event], str] = field(init=False, repr=False, compare=False)
     queue_of: str | Callable[[Event], str] = field(init=False, repr=False, compare=False)
     key_of: DedupeKey | None = field(init=False, repr=False, compare=False)
@@ -156,13 +168,12 @@ class Route:
         set_(self, "methods", _methods(self.methods))
         _check_verify(self.rule, self.verify)
         check_plain("The transform", self.transform)
-        if self.job is UNSAID:
-            raise DeclarationError(f'{self.rule} has no job. Say job="shop.jobs.on_push".', option="job")
+        set_(self, "destinations", _destinations(self))
         if not isinstance(self.max_body, int) or isinstance(self.max_body, bool) or self.max_body < 0:
             raise DeclarationError(f"max_body is a number of bytes, not {self.max_body!r}.", option="max_body")
         if self.on_error not in ("keep", "refuse"):
             raise DeclarationError(f'on_error is "keep" or "refuse", not {self.on_error!r}.', option="on_error")
-        set_(self, "job_of", chooser(self.job, job_name, any_callable=False))
+        set_(self, "job_of", DELIVER if self.destinations else chooser(self.job, job_name, any_callable=False))
         set_(self, "queue_of", chooser(self.queue, queue_name, any_callable=True))
         set_(self, "key_of", dedupe_key(self.dedupe))
         set_(self, "window", seconds(self.dedupe_window, "dedupe_window", least=1))
@@ -173,8 +184,9 @@ class Route:
         set_(self, "secret_headers", getattr(self.verify, "secret_headers", frozenset()))
 
     def _job_options(self) -> JobOptions:
-        if not isinstance(self.at_front, bool):
-            raise DeclarationError(f"at_front is True or False, not {self.at_front!r}.", option="at_front")
+        for option in ("at_front", "at_least_once"):
+            if not isinstance(said := getattr(self, option), bool):
+                raise DeclarationError(f"{option} is True or False, not {said!r}.", option=option)
         return JobOptions(
             retries=retries(self.retry),
             timeout=_lifetime(self.timeout, "timeout", least=1),
@@ -182,6 +194,7 @@ class Route:
             failure_ttl=_lifetime(self.failure_ttl, "failure_ttl", least=1),
             delay=seconds(self.delay, "delay", least=0),
             at_front=self.at_front,
+            at_least_once=self.at_least_once,
         )
 
 
@@ -190,6 +203,7 @@ class RouteOptions(TypedDict, total=False):
 
     verify: Verifier | None
     job: Any
+    deliver: Deliver | str | Sequence[Deliver | str] | None
     queue: str | Callable[[Event], str]
     methods: Sequence[str]
     dedupe: str | Callable[[Event], Any] | None
@@ -201,6 +215,7 @@ class RouteOptions(TypedDict, total=False):
     failure_ttl: Duration | None
     delay: Duration
     at_front: bool
+    at_least_once: bool
     reply: Reply | Callable[[Event], Reply] | str | None
     on_error: str
     on_outage: str | None
@@ -290,6 +305,27 @@ def _check_verify(rule: str, verify: Any) -> None:
             option="verify",
         )
     check_plain("verify", verify)
+
+
+def _destinations(route: Route) -> tuple[Deliver, ...]:
+    """Read what an event becomes where that is deliveries; nothing where it is a job of the user's."""
+    if route.deliver is None:
+        if route.job is UNSAID:
+            raise DeclarationError(
+                f'{route.rule} has no job. Say job="shop.jobs.on_push", or deliver="https://shop.example/hook".',
+                option="job",
+            )
+        return ()
+    if route.job is not UNSAID:
+        raise DeclarationError(f"{route.rule} has a job and deliver=; say one of them.", option="deliver")
+    if route.retry is not None:
+        raise DeclarationError(
+            f"{route.rule} delivers, so retry= is its destination's: Deliver(url, schedule=[10, 60, 300]).",
+            option="retry",
+        )
+    found = destinations(route.deliver)
+    check_time(found, _lifetime(route.timeout, "timeout", least=1))
+    return found
 
 
 def _spools(on_outage: Any, verify: Any) -> bool:

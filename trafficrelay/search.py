@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .errors import DeadLetterError, DeclarationError, Refusal
+from .body import read_data
+from .delivery.order import DELIVER, Order
+from .errors import DeadLetterError, DeclarationError, DeliveryError, Refusal
 from .event import Event
 from .intake import REPLAY, parse
 from .outbox.handover import Handover
@@ -91,28 +93,37 @@ class Search:
             DeadLetterError: its dead letter cannot be read.
         """
         letter = handover.dead_letter
-        return any(self._in(job.data) for job in handover.jobs) or (
+        return any(self.in_job(job.function, job.data) for job in handover.jobs) or (
             letter is not None and self.in_job(letter.function, letter.data)
         )
 
     def in_job(self, function: str, data: Any) -> bool:
-        """Say whether it is in the argument of a job; of a dead letter, in what it keeps: the body and the query.
+        """Say whether it is in the argument of a job; of a dead letter or a delivery, in what it keeps.
 
         Raises:
-            DeadLetterError: it is a dead letter that cannot be read.
+            DeadLetterError: it is one that cannot be read.
         """
-        if function not in (REPLAY, HAND_OVER):
+        if function not in (REPLAY, HAND_OVER, DELIVER):
             return self._in(data)
         try:
+            if function == DELIVER:
+                return self._in(_delivered(Order.from_dict(data)))
             if function == HAND_OVER:
                 return self.in_handover(from_dict(data["handover"]))
             event = Event.from_dict(data["event"])
             return self._in(dict(event.query)) or self._in(parse(event).data)
-        except (AttributeError, KeyError, TypeError, Refusal) as error:
+        except (AttributeError, KeyError, TypeError, DeliveryError, Refusal) as error:
             raise DeadLetterError("This dead letter cannot be read.") from error
 
     def _in(self, data: Any) -> bool:
         return any(condition.matches(data) for condition in self.conditions)
+
+
+def _delivered(order: Order) -> Any:
+    """Give what is delivered; of a raw body what it says."""
+    if order.raw is None:
+        return order.data
+    return read_data(order.raw, method="POST", content_type=order.content_type, content_encoding="", query={})
 
 
 def _number(text: str) -> float | None:

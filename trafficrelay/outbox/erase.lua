@@ -3,6 +3,7 @@
 -- Before this stands what RQ calls its keys: JOB, RESULTS, QUEUE, INTERMEDIATE and EXECUTIONS, each a part of a name, and
 -- REGISTRIES, the beginnings of several.
 --
+-- KEYS  1      the jobs that RelayWorkers hold
 -- ARGV  1      1 if a job that is queued and stands in no queue was left behind by a worker that died. Without it a worker
 --              has just taken it and is about to start it; RQ's workers write a job's whole hash when it ends, so erasing
 --              it under one would bring it back.
@@ -38,7 +39,7 @@ for number = 2, #ARGV do
   job.at = status == 'queued' and queue and place(job.list, id)
   -- A worker that died leaves an execution behind, for some minutes.
   if status == 'started' or redis.call('ZCOUNT', EXECUTIONS .. id, now, '+inf') > 0
-    or queue and redis.call('LPOS', job.list .. INTERMEDIATE, id)
+    or redis.pcall('HEXISTS', KEYS[1], id) == 1 or queue and redis.call('LPOS', job.list .. INTERMEDIATE, id)
     or status == 'queued' and not job.at and not stranded_too then
     running[#running + 1] = id
   end

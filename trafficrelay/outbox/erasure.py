@@ -29,8 +29,8 @@ from rq.registry import (
 from rq.results import Result
 
 from ..errors import DeadLetterError, OutboxUnavailable
+from .names import HELD_KEY, RQ_NAMES
 from .sentinel import trouble
-from .writes import RQ_NAMES
 
 PAGE: Final = 1_000
 """How many keys Redis looks at for each step of a scan."""
@@ -176,7 +176,7 @@ class Erasure:
             self._tell(f"{number * ERASED_AT_ONCE:,} of {len(located):,} events were erased …")
             with self._redis.pipeline(transaction=False) as pipe:
                 for ids in page:
-                    self._erase(args=[int(stranded_too), *ids], client=pipe)
+                    self._erase(keys=[HELD_KEY], args=[int(stranded_too), *ids], client=pipe)
                 replies: list[Any] = self._executed(pipe)
             for erased, had_results, *busy in replies:
                 jobs += erased

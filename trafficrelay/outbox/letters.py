@@ -20,10 +20,12 @@ from rq.utils import utcformat
 
 from ..errors import DeadLetterError
 from ..event import now
+from ..route import JobOptions
+from .names import RQ_NAMES
 from .payload import read_context, read_job_data
 from .replies import translated
 from .stored import HAND_OVER
-from .writes import RQ_NAMES
+from .writes import retries_again
 
 PAGE: Final = 64
 """How many jobs are read in one round trip."""
@@ -166,14 +168,18 @@ class Letters:
                 return function, argument
         raise DeadLetterError("This dead letter was not stored whole and cannot be read.")
 
-    def requeue(self, letter: Letter) -> bool:
+    def requeue(self, letter: Letter, options: JobOptions | None = None) -> bool:
         """Put a failed job back into its queue, in one step; `False` if it does not lie among the failed any more.
+
+        Args:
+            letter: the letter of the job.
+            options: what its route says of jobs today: it gets the retries again that they have.
 
         Raises:
             OutboxUnavailable: Redis does not answer, or cannot write now.
         """
         try:
-            return bool(self._requeue(args=[utcformat(now()), letter.job]))
+            return bool(self._requeue(args=[utcformat(now()), letter.job, *retries_again(options)]))
         except RedisError as error:
             raise translated(error) from error
 

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, TypeAlias
 import redis
 from redis.exceptions import RedisError
 
+from .names import PAUSED_KEY
 from .replies import translated
-from .writes import PAUSED_KEY
 
 Mode: TypeAlias = Literal["refuse", "spool"]
 

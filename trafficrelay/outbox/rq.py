@@ -20,8 +20,9 @@ from ..event import now
 from .clock import RedisClock
 from .connection import connect
 from .handover import Handover, Receipt, job_id
+from .names import RQ_NAMES
 from .replies import doubtful, is_late, result, translated
-from .writes import RQ_NAMES, Call, Writes
+from .writes import Call, Writes, retries_again
 
 TRIES: Final = 2
 """How often a write is sent. The script knows an event that it has taken, so the second try cannot double it; it saves
@@ -103,14 +104,14 @@ class RQOutbox:
         results = [_result(handover, reply) for handover, reply in zip(handovers, said, strict=True)]
         # A repeated event of which a job failed for good: whoever sends it again wants it to run.
         dead = [
-            result
-            for result, reply in zip(results, said, strict=True)
+            (handover, result)
+            for handover, result, reply in zip(handovers, results, said, strict=True)
             if isinstance(result, Receipt) and result.duplicate and len(reply) > 2 and reply[2]
         ]
         failure = self._revive(dead) if dead else None
         if failure is None:
             return results
-        return [failure if any(result is one for one in dead) else result for result in results]
+        return [failure if any(result is one for _, one in dead) else result for result in results]
 
     def check(self) -> None:
         """Return if Redis takes events: by writing one that becomes nothing and is forgotten at once.
@@ -182,12 +183,21 @@ class RQOutbox:
         # What was turned away wrote nothing.
         return [missing if missing and _is_taken(reply) else reply for reply in replies[: len(calls)]]
 
-    def _revive(self, receipts: Sequence[Receipt]) -> OutboxError | None:
-        """Requeue the failed jobs of events, all in one more round trip."""
-        ids = [job_id(receipt.id, number) for receipt in receipts for number in range(1, receipt.count + 1)]
+    def _revive(self, dead: Sequence[tuple[Handover, Receipt]]) -> OutboxError | None:
+        """Requeue the failed jobs of events, all in one more round trip.
+
+        Args:
+            dead: each event as it came again, and the receipt of the first.
+        """
+        jobs: list[str] = []
+        for handover, receipt in dead:
+            # An event's jobs have the options of its route in common.
+            options = handover.jobs[0].options if handover.jobs else None
+            for number in range(1, receipt.count + 1):
+                jobs += [job_id(receipt.id, number), *retries_again(options)]
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
-                self._requeue(args=[utcformat(now()), *ids], client=pipeline)
+                self._requeue(args=[utcformat(now()), *jobs], client=pipeline)
                 for command, _ in self._waits:
                     pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
                 replies = pipeline.execute()

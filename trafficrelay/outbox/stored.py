@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from ..backoff import Retries
 from ..errors import DeadLetterError
-from ..options import Retries
 from ..route import JobOptions
 from .handover import DeadLetter, Handover, Job
 
@@ -46,7 +46,7 @@ def to_dict(handover: Handover) -> dict[str, Any]:
         "id": handover.id,
         "route": handover.route,
         "context": dict(handover.context),
-        "jobs": [asdict(job) for job in handover.jobs],
+        "jobs": [_job_dict(job) for job in handover.jobs],
         "dead_letter": asdict(letter) if letter else None,
         "dedupe": handover.dedupe,
         "dedupe_window": handover.dedupe_window,
@@ -98,6 +98,20 @@ def as_letter(handover: Handover, why: str) -> Handover:
         dedupe_window=handover.dedupe_window,
         earlier=len(handover.jobs),
     )
+
+
+def _job_dict(job: Job) -> dict[str, Any]:
+    """Give a job, JSON-safe. What came to its options later is left out where it says what was so before.
+
+    A trafficrelay of before reads it then: one that is put back beside a spool, or another one on the same Redis.
+    """
+    stored = asdict(job)
+    options = stored["options"]
+    if options["at_least_once"]:
+        del options["at_least_once"]
+    if options["retries"] is not None and not options["retries"]["jitter"]:
+        del options["retries"]["jitter"]
+    return stored
 
 
 def _job(stored: Mapping[str, Any]) -> Job:

@@ -23,22 +23,11 @@ from rq.job import JobStatus
 from rq.registry import FailedJobRegistry, ScheduledJobRegistry
 from rq.results import Result
 
+from ..backoff import Retries
 from ..event import now
 from ..route import JobOptions
 from .handover import DeadLetter, Handover, Job, job_id
-
-KEYS: Final = "trafficrelay:1:"
-"""What the names of our own keys begin with; the number is the version of what is in them."""
-
-PAUSED_KEY: Final = f"{KEYS}paused"
-"""The hash of paused routes: a rule and how it is paused, `refuse` or `spool`."""
-
-RQ_NAMES: Final = (
-    f"local JOB, RESULTS = {RQJob.key_for('')!r}, {Result.get_key('')!r}\n"
-    f"local FAILED = {FailedJobRegistry.key_template.format('')!r}\n"
-    f"local QUEUE, QUEUES = {Queue.redis_queue_namespace_prefix!r}, {Queue.redis_queues_keys!r}\n"
-)
-"""The beginning of a script: what RQ calls its keys."""
+from .names import KEYS, ONCE, PAUSED_KEY
 
 # Templates are kept for jobs and queues that a route names; names that functions choose for each event come and go.
 _TEMPLATES: Final = 1024
@@ -56,12 +45,16 @@ class _Template:
         queue: the key of its queue.
         target: the key that the job's id goes into.
         how: `R`, `L` or `Z`: appended, prepended, or added with a score.
+        retries: what the waits of each job are drawn from; `None` where they are the same for all.
+        more: fields of our own in its hash, which RQ passes over: a name and a value by turns.
     """
 
     job: RQJob
     queue: str
     target: str
     how: str
+    retries: Retries | None
+    more: tuple[str, ...]
 
 
 class Writes:
@@ -121,13 +114,15 @@ class Writes:
         template = self._template(job.function, job.queue, job.options)
         made = now()
         rq_job = _filled(template.job, job.data, context, made)
+        if template.retries is not None:
+            rq_job.retry_intervals = template.retries.draw()
         score = ""
         if template.how == "Z":
             score = str(int((made + timedelta(seconds=job.options.delay)).timestamp()))
         else:
             rq_job.enqueued_at = made
         keys = [RQJob.key_for(id_), template.target, Result.get_key(id_)]
-        return keys, [id_, template.queue, template.how, score, 0, 0, *_flat(rq_job.to_dict())]
+        return keys, [id_, template.queue, template.how, score, 0, 0, *_flat(rq_job.to_dict(), template.more)]
 
     def _dead_write(self, id_: str, letter: DeadLetter, context: Any) -> Call:
         template = self._template(letter.function, letter.queue, JobOptions(failure_ttl=letter.ttl))
@@ -162,12 +157,24 @@ class Writes:
             # RQ's own description holds the arguments, and its workers log it: payloads do not belong there.
             description=f"{function}(...)",
         )
+        drawn = retries if retries is not None and retries.jitter else None
+        more = () if options.at_least_once else (ONCE, "1")
         if options.delay:
             if options.at_front:
                 job.enqueue_at_front = True
             target = ScheduledJobRegistry(queue, connection=self._redis).key
-            return _Template(job, rq_queue.key, target, "Z")
-        return _Template(job, rq_queue.key, rq_queue.key, "L" if options.at_front else "R")
+            return _Template(job, rq_queue.key, target, "Z", drawn, more)
+        return _Template(job, rq_queue.key, rq_queue.key, "L" if options.at_front else "R", drawn, more)
+
+
+def retries_again(options: JobOptions | None) -> tuple[str, str]:
+    """Give what `requeue.lua` is told of a job's retries: how many it has again, and its waits as RQ writes them.
+
+    Two empty strings leave both as they are.
+    """
+    if options is None or options.retries is None:
+        return "", ""
+    return str(options.retries.max), json.dumps(options.retries.draw())
 
 
 def hashed(*parts: str) -> str:
@@ -187,7 +194,8 @@ def _filled(template: RQJob, data: Any, context: Any, made: datetime) -> RQJob:
     return job
 
 
-def _flat(fields: dict[str, Any]) -> list[Any]:
+def _flat(fields: dict[str, Any], more: tuple[str, ...] = ()) -> list[Any]:
     """Give the number of arguments and these, a name and a value by turns. RQ leaves out what is `None`."""
     flat = [part for name, value in fields.items() if value is not None for part in (name, value)]
+    flat += more
     return [len(flat), *flat]

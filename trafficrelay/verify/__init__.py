@@ -7,7 +7,8 @@ should be. Anything else refuses: a forgotten `return` closes the route, it does
 `Unverified`. A verifier may also have
 
 - `secret_headers`: a frozenset of header names (lower case) that must not be stored;
-- `sign(body, now)`: the headers that a sender would send with `body`, for tests and for trying a route out;
+- `sign(body, now)`: the headers that a sender would send with `body`, for tests, for trying a route out, and for
+  deliveries (`Deliver(sign=…)`), which give `message_id=` too where it is taken;
 - `reveals_secret`: true where what `sign` gives is the secret itself, which is then not shown;
 - `sender_retries`: whether the sender tries again what got no 2xx, which decides a route's `on_outage`.
 

@@ -236,10 +236,16 @@ class StandardWebhooks:
             raise Unverified(f"The timestamp is more than {self.tolerance} seconds off.")
         return True
 
-    def sign(self, body: bytes, now: datetime | None = None) -> dict[str, str]:
-        """Give the headers that a sender would send with `body` at a time, now unless given."""
+    def sign(self, body: bytes, now: datetime | None = None, *, message_id: str = "") -> dict[str, str]:
+        """Give the headers that a sender would send with `body` at a time, now unless given.
+
+        Args:
+            body: the raw body.
+            now: when it is sent.
+            message_id: the `webhook-id`, which stays the same when it is sent again; made up where left out.
+        """
         timestamp = str(int((now or current_time()).timestamp()))
-        message_id = "msg_" + hashlib.sha256(body + timestamp.encode()).hexdigest()[:24]
+        message_id = message_id or "msg_" + hashlib.sha256(body + timestamp.encode()).hexdigest()[:24]
         signature = self._signature(self.secrets.first(), message_id, timestamp, body)
         return {
             "webhook-id": message_id,

@@ -1,0 +1,44 @@
+"""What things are called in Redis: RQ's own names, ours, and the fields that we add to RQ's jobs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rq import Queue
+from rq.job import Job as RQJob
+from rq.registry import FailedJobRegistry
+from rq.results import Result
+
+KEYS: Final = "trafficrelay:1:"
+"""What the names of our own keys begin with; the number is the version of what is in them."""
+
+PAUSED_KEY: Final = f"{KEYS}paused"
+"""The hash of paused routes: a rule and how it is paused, `refuse` or `spool`."""
+
+HELD_KEY: Final = f"{KEYS}held"
+"""The hash of jobs that RelayWorkers hold: id -> worker's name, a colon, the execution's id."""
+
+LEASES_KEY: Final = f"{KEYS}workers"
+"""The sorted set of RelayWorkers, by the second until which each is known to live."""
+
+BROKEN_KEY: Final = f"{KEYS}broken"
+"""The hash of jobs that were set aside: id -> JSON that says of which queue, when and why."""
+
+ONCE: Final = "trafficrelay_once"
+"""The field of a job's hash that is `1` if the job must not run again when its worker died. RQ does not know it."""
+
+BEGUN: Final = "trafficrelay_begun"
+"""Of such a job: the execution whose thread has begun it."""
+
+DEATHS: Final = "trafficrelay_deaths"
+"""How many workers died while they ran the job."""
+
+LOST: Final = "trafficrelay_lost"
+"""How often a job was lost between its queue and its start."""
+
+RQ_NAMES: Final = (
+    f"local JOB, RESULTS = {RQJob.key_for('')!r}, {Result.get_key('')!r}\n"
+    f"local FAILED = {FailedJobRegistry.key_template.format('')!r}\n"
+    f"local QUEUE, QUEUES = {Queue.redis_queue_namespace_prefix!r}, {Queue.redis_queues_keys!r}\n"
+)
+"""The beginning of a script: what RQ calls its keys."""
