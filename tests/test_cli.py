@@ -244,7 +244,7 @@ def test_the_banner_masks_the_password() -> None:
     text = banner(declared(), host="0.0.0.0", port=8080, url="redis://:hush@db/0", data=None, workers=True)
 
     assert "hush" not in text
-    assert "rq worker --with-scheduler --url 'redis://***@db/0' default" in text
+    assert "rq worker -w trafficrelay.worker.RelayWorker --url 'redis://***@db/0' default" in text
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from . import __version__
-from .commands import check, forget, pause, replay, run, spool
+from .commands import check, deliveries, failed, forget, pause, replay, run, spool, sweep, worker
 from .errors import DeclarationError, RelayError, TargetError
 
-_COMMANDS: Final = (run, check, replay, pause, spool, forget)
+_COMMANDS: Final = (run, worker, check, failed, replay, deliveries, pause, spool, forget, sweep)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import re
 import signal
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import OutboxUnavailable
 from .options import add_target_options, number_from
+from .saying import count, say, shown
+from .selecting import KINDS, add_selection_options, selection_of
 
 if TYPE_CHECKING:
     from ..outbox.letters import Letter, Selection
@@ -28,7 +28,7 @@ Run again what failed, oldest first, and take it out of RQ's failed jobs.
 
   event     events whose transform failed run through today's code, in this process
   handover  events that became too old in the spool are handed over after all
-  job       jobs that failed for good go back into their queues
+  job       jobs that failed for good go back into their queues, with as many retries as their routes give now
 
 Each is one step in Redis: stopped at any moment, with Ctrl-C or otherwise, the same command goes on from there and
 nothing runs twice. What fails again stays where it is, and the exit code is 1.
@@ -41,15 +41,9 @@ nothing runs twice. What fails again stays where it is, and the exit code is 1.
 A time is an age (90s, 15m, 2h, 7d) or an ISO date and time, in local time unless it says otherwise.
 """
 
-# As outbox.letters has them, which imports redis.
-_KINDS: Final = ("event", "handover", "job")
-_AGE: Final = re.compile(r"(\d{1,6})([smhd])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_ID: Final = re.compile(r"[0-9a-f]{32}(-\d{1,9})?")
 _FIRST: Final = 20
 _PLAIN_EVERY: Final = 10.0
 _BAR: Final = 30
-_WIDTH: Final = 72
 
 
 def add(commands: Any) -> None:
@@ -58,12 +52,7 @@ def add(commands: Any) -> None:
         "replay", help="run again what failed", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_target_options(parser)
-    parser.add_argument("--route", metavar="RULE", default="", help="what came in by this route")
-    parser.add_argument("--since", metavar="TIME", type=_time, help="what failed then or later")
-    parser.add_argument("--until", metavar="TIME", type=_time, help="what failed before")
-    parser.add_argument("--error", metavar="TEXT", default="", help="what has this in its exception's type or words")
-    parser.add_argument("--id", metavar="ID", type=_id, action="append", default=[], help="an event or job; repeatable")
-    parser.add_argument("--kind", choices=_KINDS, help="see above")
+    add_selection_options(parser)
     parser.add_argument("--limit", metavar="N", type=number_from(1, 10**9), help="so many and no more")
     parser.add_argument("--dry-run", action="store_true", help="say what would be run, and do nothing")
     parser.add_argument("--json", action="store_true", help="say what became of it as one JSON object")
@@ -73,22 +62,13 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Find, and run or show."""
     # See the package.
-    from ..outbox.letters import Letters, Selection
-    from .connecting import check_rule, client_of, load, outbox_of
+    from ..outbox.letters import Letters
+    from .connecting import client_of, load, outbox_of
     from .progress import Progress
     from .replaying import Replayer, Tally
 
     relay = load(options)
-    if options.route:
-        check_rule(options.route, (route.rule for route in relay.routes), options.target)
-    selection = Selection(
-        route=options.route,
-        since=options.since,
-        until=options.until,
-        error=options.error,
-        ids=frozenset(options.id),
-        kind=options.kind,
-    )
+    selection = selection_of(options, relay)
     module = options.target.partition(":")[0]
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(contextlib.closing(client_of(relay)))
@@ -145,11 +125,11 @@ class _Run:
         left = 0 if self._is_enough() else len(keys) - seen
         stopped = bool(left) and (self._stop.is_set() or away is not None)
         if self._options.json:
-            _say(json.dumps(_as_json(self._tally) | {"stopped": stopped, "not_tried": left if stopped else 0}))
+            say(json.dumps(_as_json(self._tally) | {"stopped": stopped, "not_tried": left if stopped else 0}))
         else:
             _tell(self._tally, nothing=not keys)
             if stopped:
-                _say(f"Stopped with {left:,} still to be run. The same command goes on from there.")
+                say(f"Stopped with {left:,} still to be run. The same command goes on from there.")
         if away is not None:
             raise away
         return 130 if stopped else int(bool(self._tally.left))
@@ -191,7 +171,7 @@ class _Run:
         else:
             _show(counts, first)
             if unreadable:
-                _say(f"{unreadable:,} cannot be read.")
+                say(f"{unreadable:,} cannot be read.")
             _tell_left(self._tally)
         return 130 if self._stop.is_set() else 0
 
@@ -216,45 +196,45 @@ class _Run:
 
 def _tell(tally: Tally, *, nothing: bool) -> None:
     if nothing:
-        _say("There is nothing to run again.")
+        say("There is nothing to run again.")
         return
     done = tally.done
     if events := done["event"] + done["handover"]:
-        _say(f"{_count(events, 'event')} became {_count(tally.jobs - done['job'], 'job')}.")
+        say(f"{count(events, 'event')} became {count(tally.jobs - done['job'], 'job')}.")
     if done["job"]:
-        _say(f"{_count(done['job'], 'job')} went back into {'its queue' if done['job'] == 1 else 'their queues'}.")
+        say(f"{count(done['job'], 'job')} went back into {'its queue' if done['job'] == 1 else 'their queues'}.")
     if tally.failed:
-        _say(f"{tally.failed.total():,} failed again:")
+        say(f"{tally.failed.total():,} failed again:")
         for why, times in tally.failed.most_common():
             job, words = tally.first[why]
-            _say(f"  {times:>7,}  {_shown(why, most=None)}\n{'':11}{_shown(words)}\n{'':11}first {job}")
+            say(f"  {times:>7,}  {shown(why, most=None)}\n{'':11}{shown(words)}\n{'':11}first {job}")
     if tally.gone:
-        _say(f"{tally.gone:,} gone: not there any more, or in the hands of a worker.")
+        say(f"{tally.gone:,} gone: not there any more, or in the hands of a worker.")
     _tell_left(tally)
 
 
 def _tell_left(tally: Tally) -> None:
     if tally.paused:
-        _say(f"{tally.paused:,} left: the route is paused.")
+        say(f"{tally.paused:,} left: the route is paused.")
     for why, times in tally.skipped.most_common():
-        _say(f"{times:,} left: {_shown(why, most=None)}.")
+        say(f"{times:,} left: {shown(why, most=None)}.")
 
 
 def _show(counts: Counter[tuple[str, str, str]], first: list[Letter]) -> None:
     if not first:
-        _say("There is nothing to run again.")
+        say("There is nothing to run again.")
         return
-    _say(f"{counts.total():,} would be run again:")
+    say(f"{counts.total():,} would be run again:")
     for (route, kind, error), times in counts.most_common():
-        _say(f"  {times:>7,}  {kind:<8}  {_shown(route)}  {_shown(error)}")
-    _say("The first of them:" if counts.total() > len(first) else "They are:")
+        say(f"  {times:>7,}  {kind:<8}  {shown(route)}  {shown(error)}")
+    say("The first of them:" if counts.total() > len(first) else "They are:")
     for letter in first:
-        _say(f"  {letter.failed_at.astimezone():%Y-%m-%d %H:%M:%S}  {letter.job}  {_shown(letter.error)}")
+        say(f"  {letter.failed_at.astimezone():%Y-%m-%d %H:%M:%S}  {letter.job}  {shown(letter.error)}")
 
 
 def _as_json(tally: Tally) -> dict[str, Any]:
     return {
-        "run": {kind: tally.done[kind] for kind in _KINDS if kind in tally.done},
+        "run": {kind: tally.done[kind] for kind in KINDS if kind in tally.done},
         "jobs": tally.jobs,
         "failed": [
             {"error": why, "count": times, "first": tally.first[why][0], "message": tally.first[why][1]}
@@ -298,37 +278,3 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
-
-
-def _time(text: str) -> datetime:
-    if match := _AGE.fullmatch(text):
-        return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither an age such as 2h nor a time such as 2026-03-01T12:00"
-        ) from None
-    return moment if moment.tzinfo else moment.astimezone()
-
-
-def _id(text: str) -> str:
-    if not _ID.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no id of an event, 32 hexadecimal digits, or of a job of one")
-    return text
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _shown(text: str, *, most: int | None = _WIDTH) -> str:
-    """Make a line of what may hold anything that a sender wrote, also what terminals obey."""
-    cut = text if most is None or len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in cut)
-
-
-def _say(line: str) -> None:
-    # A terminal of another encoding shows what it cannot as an escape.
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")

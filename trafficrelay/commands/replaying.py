@@ -132,10 +132,11 @@ class Replayer:
             OutboxUnavailable: Redis does not answer, or cannot write now.
         """
         try:
-            if self._relay.find(letter.route, letter.method) is None:
+            route = self._relay.find(letter.route, letter.method)
+            if route is None:
                 return self._skipped(letter)
             if letter.kind == "job":
-                return Outcome("done" if self._letters.requeue(letter) else "gone", jobs=1)
+                return Outcome("done" if self._letters.requeue(letter, route.options) else "gone", jobs=1)
             function, argument = self._letters.argument(letter)
             if function == HAND_OVER:
                 return Outcome("done", jobs=run_handover(argument, self._outbox, settles=letter.job).count)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HELP: Final = """\
 Serve a relay, and run what it needs.
 
-Without a Redis URL it starts a Valkey of its own that keeps its data in --data, and a worker for each queue.
+Without a Redis URL it starts a Valkey of its own that keeps its data in --data, and a worker.
 The Redis is that of --redis, then the relay's own, then $TRAFFICRELAY_REDIS_URL.
 
     trafficrelay run shop.hooks:relay
@@ -56,6 +56,7 @@ def _serve(options: argparse.Namespace) -> None:
     from ..standalone.banner import banner
     from ..standalone.embedded import Embedded
     from ..standalone.serve import free_port, missing_extra, serve
+    from ..standalone.sweeping import sweeping
     from ..standalone.target import load_target
 
     relay = load_target(options.target)
@@ -92,6 +93,9 @@ def _serve(options: argparse.Namespace) -> None:
         text = banner(relay, host=options.host, port=port, url=url, data=data, workers=not options.no_worker)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+        source = embedded.url if embedded else relay.source
+        if source is not None:
+            stack.enter_context(sweeping(source))
         # The keeper's end, or the user, may send a signal before the server has taken the signals over.
         with contextlib.suppress(KeyboardInterrupt):
             serve(

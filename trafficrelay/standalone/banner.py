@@ -13,6 +13,8 @@ from ..relay import Relay
 from ..route import WILDCARD, Route
 from ..server import base_url
 
+_WORKER: Final = "trafficrelay.worker.RelayWorker"
+
 SAMPLE: Final = b'{"hello": "world"}'
 
 
@@ -71,7 +73,7 @@ def _where_jobs_go(relay: Relay, *, url: str | None, data: Path | None, workers:
     if not workers:
         return [*lines, "No worker runs. Start some:", *_worker_lines(relay, url, _queues(relay))]
     if relay.queues:
-        lines.append(f"A worker runs for each queue: {', '.join(relay.queues)}")
+        lines.append(f"A worker runs on {', '.join(relay.queues)}")
     if relay.dynamic_queues:
         lines.append("Queues that are chosen for each event need workers of their own:")
         lines += _worker_lines(relay, url, ["NAME"])
@@ -85,10 +87,10 @@ def _queues(relay: Relay) -> list[str]:
 def _worker_lines(relay: Relay, url: str | None, queues: list[str]) -> list[str]:
     if url is not None and is_sentinel_url(url):
         # `rq worker` takes no such URL; its settings file does (SENTINEL).
-        return [f"  rq worker --with-scheduler --config SETTINGS {queue}" for queue in queues]
-    words = ["rq", "worker", "--with-scheduler", "--url", "URL" if url is None else masked(url)]
+        return [f"  rq worker -w {_WORKER} --config SETTINGS {' '.join(queues)}"]
+    words = ["rq", "worker", "-w", _WORKER, "--url", "URL" if url is None else masked(url)]
     words += ["--serializer", relay.serializer_name] if relay.serializer_name else []
-    return [f"  {shlex.join([*words, queue])}" for queue in queues]
+    return [f"  {shlex.join([*words, *queues])}"]
 
 
 def _credentials(route: Route, body: bytes) -> list[str]:

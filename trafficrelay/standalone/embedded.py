@@ -27,14 +27,14 @@ _STOP_EXTRA: Final = 20.0
 
 
 class Embedded:
-    """A Valkey on a data directory and a worker for each queue, as long as the block runs.
+    """A Valkey on a data directory and a worker, as long as the block runs.
 
         with Embedded(Path(".trafficrelay"), ("hooks",)) as embedded:
             Relay(embedded.url)
 
     Args:
         data: the data directory; it is made where it is missing.
-        queues: the queues that get a worker each; none for Valkey alone.
+        queues: the queues that the worker works on; none for Valkey alone.
         serializer: what `rq worker --serializer` is given, `None` for nothing.
         grace: seconds that running jobs have to finish in at the end.
         fsync: when Valkey's file goes to the disk, `everysec` or `always`.

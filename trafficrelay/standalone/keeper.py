@@ -1,4 +1,4 @@
-"""The process that owns the embedded pieces: Valkey and one `rq worker` for each queue.
+"""The process that owns the embedded pieces: Valkey and the worker.
 
     python -m trafficrelay.standalone.keeper --data DIR --grace SECONDS [--serializer NAME] [--fsync WHEN] [QUEUE ...]
 
@@ -26,7 +26,7 @@ from ..errors import DataDirectoryInUse, ServerError
 from . import valkey
 from .datadir import DataLock, Holder
 from .processes import end_all, session_members
-from .workers import QueueWorker, stop_all
+from .workers import WorkerProcess, stop_all
 
 _TICK: Final = 0.2
 
@@ -39,7 +39,7 @@ class Keeper:
 
     Args:
         data: the data directory, prepared.
-        queues: the queues that get a worker each.
+        queues: the queues that the worker works on; none for no worker.
         serializer: what the workers' `--serializer` is given, `None` for nothing.
         grace: seconds that running jobs have to finish in when the keeper ends.
         fsync: when Valkey's file goes to the disk, `everysec` or `always`.
@@ -71,7 +71,8 @@ class Keeper:
             server = valkey.start(self._data, socket, fsync=self._fsync)
             url = valkey.url_of(socket)
             marker = marker_of(self._data)
-            workers = [QueueWorker(url, queue, marker, serializer=self._serializer) for queue in self._queues]
+            worker = WorkerProcess(url, self._queues, marker, serializer=self._serializer)
+            workers = [worker] if self._queues else []
             try:
                 say({"url": url})
                 self._watch(server, workers)
@@ -80,7 +81,7 @@ class Keeper:
                 self._stop(server, workers, socket)
                 lock.write(Holder())
 
-    def _watch(self, server: subprocess.Popen[bytes], workers: list[QueueWorker]) -> None:
+    def _watch(self, server: subprocess.Popen[bytes], workers: list[WorkerProcess]) -> None:
         while not self._asked_to_end and not _main_has_gone():
             if server.poll() is not None:
                 log = self._data / valkey.LOG_NAME
@@ -88,7 +89,7 @@ class Keeper:
             for worker in workers:
                 worker.keep()
 
-    def _stop(self, server: subprocess.Popen[bytes], workers: list[QueueWorker], socket: Path) -> None:
+    def _stop(self, server: subprocess.Popen[bytes], workers: list[WorkerProcess], socket: Path) -> None:
         stop_all(workers, grace=self._grace)
         # What a worker that was killed left behind, a running job above all.
         end_all(lambda: self._members_of(os.getpid()), grace=0)

@@ -1,4 +1,4 @@
-"""The `rq worker` processes: kept alive while the keeper runs, ended in order when it stops."""
+"""The worker's process: kept alive while the keeper runs, ended in order when it stops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from signal import SIGKILL, SIGTERM
 from typing import Final
 
@@ -24,28 +24,34 @@ _LONGEST_PAUSE: Final = 30.0
 _GOOD_RUN: Final = 60.0
 
 
-class QueueWorker:
-    """One stock `rq worker` on one queue, started again when it ends by itself.
+class WorkerProcess:
+    """One RelayWorker on all queues, started again when it ends by itself."""
 
-    One queue each: on several a stock worker takes jobs with BLPOP, and what it had just taken when it was killed is
-    lost. Each has a scheduler, without which delayed jobs and retries never run.
-    """
-
-    def __init__(self, url: str, queue: str, marker: str, *, serializer: str | None = None) -> None:
+    def __init__(self, url: str, queues: Sequence[str], marker: str, *, serializer: str | None = None) -> None:
         """Make a worker that is not started yet.
 
         Args:
             url: where the jobs are.
-            queue: the queue's name.
+            queues: the queues' names.
             marker: `NAME=value` for its environment, by which its processes are known later.
             serializer: what its `--serializer` is given, `None` for nothing.
         """
-        self.queue = queue
+        self._queues = queues
         self._url = url
         name, _, value = marker.partition("=")
         self._environment = {**os.environ, name: value}
-        self._command = [sys.executable, "-m", "rq.cli", "worker", "--url", url, "--with-scheduler"]
-        self._command += ["--serializer", serializer, queue] if serializer else [queue]
+        self._command = [
+            sys.executable,
+            "-m",
+            "rq.cli",
+            "worker",
+            "-w",
+            "trafficrelay.worker.RelayWorker",
+            "--url",
+            url,
+        ]
+        self._command += ["--serializer", serializer] if serializer else []
+        self._command += queues
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._start_at = 0.0
@@ -90,28 +96,25 @@ class QueueWorker:
 
     def _bury(self, process: subprocess.Popen[bytes]) -> None:
         self._process = None
-        # Its scheduler has the worker's connection too: as long as it lives, Valkey hands jobs to the dead worker.
+        # What its jobs started. As long as they have the worker's connections, Valkey takes it for alive.
         send(process.pid, SIGKILL, group=True)
         self._free_scheduler_lock()
         now = time.monotonic()
         self._pause = _SHORTEST_PAUSE if now - self._started > _GOOD_RUN else self._pause
         self._start_at = now + self._pause
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        sys.stderr.write(
-            f"trafficrelay: the worker of queue {self.queue!r} ended with code {process.returncode}; "
-            "another one starts soon.\n"
-        )
+        sys.stderr.write(f"trafficrelay: the worker ended with code {process.returncode}; another one starts soon.\n")
 
     def _free_scheduler_lock(self) -> None:
-        """Remove the lock of a scheduler that was killed; the next worker would start none for ten minutes."""
+        """Remove the locks of a scheduler that was killed: the next one would wait until they end by themselves."""
         # Needed after a crash alone, and slower to import than all else here.
         from rq.scheduler import RQScheduler
 
         with contextlib.suppress(redis.RedisError), redis.Redis.from_url(self._url) as client:
-            client.delete(RQScheduler.get_locking_key(self.queue))
+            client.delete(*(RQScheduler.get_locking_key(queue) for queue in self._queues))
 
 
-def stop_all(workers: Iterable[QueueWorker], *, grace: float) -> None:
+def stop_all(workers: Iterable[WorkerProcess], *, grace: float) -> None:
     """End workers, within `grace` and some 5 seconds: their jobs may finish within `grace`, then they are cut off."""
     workers = list(workers)
     for patience in (max(grace, _SECOND_SIGNAL), _COLD_SECONDS):

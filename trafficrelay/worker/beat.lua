@@ -25,7 +25,8 @@ for at = 7, #ARGV, 4 do
     redis.call('ZADD', STARTED .. queue, 'XX', until_, entry)
     redis.call('ZADD', EXECUTIONS .. id, 'XX', until_ + 60, execution)
     redis.call('EXPIRE', EXECUTIONS .. id, ttl + 60)
-    redis.call('HSET', JOB .. id, 'last_heartbeat', ARGV[3])
+    -- One that RQ has just deleted must not come back as a hash of one field.
+    if redis.call('EXISTS', JOB .. id) == 1 then redis.call('HSET', JOB .. id, 'last_heartbeat', ARGV[3]) end
   end
 end
 return {gone and 1 or 0, lost}

@@ -17,6 +17,8 @@ from typing import Any, Final, Self
 
 from rq.timeouts import BaseTimeoutException, JobTimeoutException
 
+_CLEAR: Final = 256
+
 _raise_in: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -48,6 +50,11 @@ class Guarded:
         """Seconds since the work should have ended; 0 if it has, or has time left."""
         return 0.0 if self._over or self.seconds <= 0 else max(0.0, time.monotonic() - self._ends_at)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the work has ended."""
+        return self._over
+
     def close(self) -> None:
         """End it: nothing arrives after this. Called by the thread itself, again after whatever has arrived."""
         with self._lock:
@@ -69,6 +76,7 @@ class Watcher:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closed = False
+        self._clear_at = _CLEAR
         self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
         self._thread.start()
 
@@ -84,6 +92,11 @@ class Watcher:
             with self._changed:
                 entry = (time.monotonic() + seconds, next(self._numbers), guarded, error)
                 heapq.heappush(self._deadlines, entry)
+                if len(self._deadlines) > self._clear_at:
+                    # Jobs mostly end long before their time, which may be hours.
+                    self._deadlines = [entry for entry in self._deadlines if not entry[2].is_over]
+                    heapq.heapify(self._deadlines)
+                    self._clear_at = 2 * len(self._deadlines) + _CLEAR
                 if self._deadlines[0] is entry:
                     self._changed.notify()
         return guarded
@@ -102,7 +115,8 @@ class Watcher:
                     wait = self._deadlines[0][0] - time.monotonic() if self._deadlines else None
                     if wait is not None and wait <= 0:
                         break
-                    self._changed.wait(wait)
+                    # Not for ever: a wait of centuries is more than Python takes.
+                    self._changed.wait(None if wait is None else min(wait, 3600.0))
                 if self._closed:
                     return
                 _, _, guarded, error = heapq.heappop(self._deadlines)

@@ -13,122 +13,192 @@
 --       8 a job that goes on, or nothing               9 how many jobs go on
 --       10 how many are wanted, at most 1000           11 1 if the queues take turns
 --       12 how many of those that go on have seen workers die
---       13 seconds of work that ended                  14 how many jobs ended
---       then for each: how it ended
+--       13 the beginning of the new executions' ids, 24 digits
+--       14 how many jobs ended, then for each: how it ended
 --         D  by RQ's own bookkeeping                    id, execution, queue
---         F  well                                       id, execution, queue, started, ended, seconds that the result is
---                                                       kept (-1: for ever), the number of what makes the result, these
---       then one execution's id for each wanted job
+--         F  well                                       id, execution, queue, started, ended, seconds that it ran,
+--                                                       seconds that the result is kept (-1: for ever), the number of
+--                                                       what makes the result, these
 -- Gives 1  for each that ended: 0 written, 1 not ours any more, 2 it has dependents, which is RQ's business, 3 RQ
 --          has not written it, or why not
 --       2  1 if the workers are suspended
---       3  the lengths of the parts of the fourth, joined by commas
---       4  for each job: id, the number of its queue, its execution, the number of fields and values, these
+--       3  for each job: the number of its parts and their lengths, packed
+--       4  the parts of all jobs: id, the number of its queue, its execution, its hash as it was
+--       5  1 if there may be more of them, behind so many that are deleted that it was enough for one time
+--
+-- A call from Lua takes some 2 us, twice what most of these commands do. So what can be said of many jobs at once is.
 
 local held, leases, worker_key, executions_key, broken = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6]
 local worker, now, stamp, interval = ARGV[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local lists_executions, wanted = ARGV[7] == '1', tonumber(ARGV[10])
-local at, well = 15, 0
+local whole = math.floor(stamp)
+local at = 15
 
 -- Fails before anything is written if one of our own keys holds something else.
 redis.call('HLEN', held)
 redis.call('HLEN', broken)
 redis.call('ZCARD', leases)
 
-local function finish(id, execution, queue, started, ended, ttl, first, last)
-  redis.call('HSET', JOB .. id, 'status', 'finished', 'started_at', started, 'ended_at', ended, 'last_heartbeat', ended)
-  local results = RESULTS .. id
-  redis.call('XADD', results, 'MAXLEN', '~', 10, '*', unpack(ARGV, first, last))
-  if ttl > 0 then
-    redis.call('EXPIRE', results, ttl)
-    redis.call('EXPIRE', JOB .. id, ttl)
-    redis.call('ZADD', FINISHED .. queue, math.floor(stamp) + ttl, id)
+-- Collects the arguments of commands on several keys, to say each once.
+local function gatherer(command)
+  local by_key = {}
+  return function(key, ...)
+    local list = by_key[key]
+    if not list then
+      list = {}
+      by_key[key] = list
+    end
+    for _, part in ipairs({...}) do list[#list + 1] = part end
+  end, function()
+    for key, list in pairs(by_key) do
+      for from = 1, #list, 1000 do redis.call(command, key, unpack(list, from, math.min(#list, from + 999))) end
+    end
+  end
+end
+
+local ended = {}
+for number = 1, tonumber(ARGV[14]) do
+  local one = {how = ARGV[at], id = ARGV[at + 1], execution = ARGV[at + 2], queue = ARGV[at + 3]}
+  at = at + 4
+  if one.how == 'F' then
+    one.started, one.ended, one.seconds, one.ttl = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
+    one.first, one.last = at + 5, at + 4 + tonumber(ARGV[at + 4])
+    at = one.last + 1
+  end
+  one.entry = one.id .. ':' .. one.execution
+  ended[number] = one
+end
+
+local outcomes, gone, not_started, worked = {}, {}, {}, 0
+local add_finished, write_finished = gatherer('ZADD')
+local drop_started, write_started = gatherer('ZREM')
+
+local function finish(one)
+  local job, results = JOB .. one.id, RESULTS .. one.id
+  local added = redis.call('HSET', job, 'status', 'finished', 'started_at', one.started, 'ended_at', one.ended,
+    'last_heartbeat', one.ended)
+  if added > 2 then
+    -- It was not there: the job has deleted itself, and RQ writes it anew.
+    redis.call('DEL', job)
+    return 2
+  end
+  redis.call('XADD', results, 'MAXLEN', '~', 10, '*', unpack(ARGV, one.first, one.last))
+  if one.ttl > 0 then
+    redis.call('EXPIRE', results, one.ttl)
+    redis.call('EXPIRE', job, one.ttl)
+    add_finished(FINISHED .. one.queue, whole + one.ttl, one.id)
   else
     redis.call('PERSIST', results)
-    redis.call('ZADD', FINISHED .. queue, '+inf', id)
+    add_finished(FINISHED .. one.queue, '+inf', one.id)
   end
-  forget(held, executions_key, id, execution, queue)
+  redis.call('ZREM', EXECUTIONS .. one.id, one.execution)
+  worked = worked + tonumber(one.seconds)
+  return 0
 end
 
-local outcomes = {}
-for number = 1, tonumber(ARGV[14]) do
-  local how, id, execution, queue = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local outcome = 0
-  at = at + 4
-  local started, ended, ttl, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  if how == 'F' then at = at + 4 + count end
-  if redis.call('HGET', held, id) ~= worker .. ':' .. execution then
-    outcome = 1
-    local entry = id .. ':' .. execution
-    redis.call('DEL', EXECUTION .. entry)
-    redis.call('ZREM', STARTED .. queue, entry)
-  elseif how == 'D' then
+local function end_one(one, holder)
+  if holder ~= worker .. ':' .. one.execution then
+    redis.call('DEL', EXECUTION .. one.entry)
+    redis.call('ZREM', EXECUTIONS .. one.id, one.execution)
+    redis.call('SREM', executions_key, one.entry)
+    drop_started(STARTED .. one.queue, one.entry)
+    return 1
+  elseif one.how == 'D' then
     -- RQ's entry goes in the same step in which it writes what has become of the job.
-    if redis.call('ZSCORE', STARTED .. queue, id .. ':' .. execution) then
-      outcome = 3
-    else
-      redis.call('HDEL', held, id)
-    end
-  elseif redis.call('EXISTS', JOB .. id .. ':dependents') == 1 then
-    outcome = 2
-  else
-    local fine, wrong = pcall(finish, id, execution, queue, started, ended, ttl, at - count, at - 1)
-    if fine then well = well + 1 else outcome = words(wrong) end
+    if redis.call('ZSCORE', STARTED .. one.queue, one.entry) then return 3 end
+    gone[#gone + 1] = one.id
+    return 0
+  elseif redis.call('EXISTS', JOB .. one.id .. ':dependents') == 1 then
+    return 2
   end
-  outcomes[number] = outcome
+  local fine, outcome = pcall(finish, one)
+  if not fine then return words(outcome) end
+  if outcome ~= 0 then return outcome end
+  drop_started(STARTED .. one.queue, one.entry)
+  gone[#gone + 1] = one.id
+  not_started[#not_started + 1] = one.entry
+  return 0
 end
-if well > 0 then redis.call('HINCRBY', worker_key, 'successful_job_count', well) end
-if ARGV[13] ~= '0' then redis.call('HINCRBYFLOAT', worker_key, 'total_working_time', ARGV[13]) end
+
+for from = 1, #ended, 1000 do
+  local ids = {}
+  for number = from, math.min(#ended, from + 999) do ids[#ids + 1] = ended[number].id end
+  for number, holder in ipairs(redis.call('HMGET', held, unpack(ids))) do
+    outcomes[from + number - 1] = end_one(ended[from + number - 1], holder)
+  end
+end
+if #not_started > 0 then
+  write_finished()
+  local keys = {}
+  for number, entry in ipairs(not_started) do keys[number] = EXECUTION .. entry end
+  redis.call('DEL', unpack(keys))
+  if lists_executions then redis.call('SREM', executions_key, unpack(not_started)) end
+  redis.call('HINCRBY', worker_key, 'successful_job_count', #not_started)
+end
+write_started()
+-- Last: as long as a job is held, somebody looks after it.
+if #gone > 0 then redis.call('HDEL', held, unpack(gone)) end
+if worked > 0 then redis.call('HINCRBYFLOAT', worker_key, 'total_working_time', string.format('%.6f', worked)) end
 
 local suspended = redis.call('EXISTS', KEYS[5]) == 1
-local sizes, parts, taken, suspects = {}, {}, 0, tonumber(ARGV[12])
+local begun, sizes, parts, suspects, looked, drawn, current = 0, {}, {}, tonumber(ARGV[12]), 0, 0, ARGV[8]
+local add_started, write_begun = gatherer('ZADD')
+local entries = {}
 
-local function give(part)
-  parts[#parts + 1] = part
-  sizes[#sizes + 1] = #part
-end
+local function execution_id(number) return ARGV[13] .. string.format('%08x', number) end
 
--- A job is begun here, as RQ's worker begins it, because it has a thread that waits for it.
+-- A job is begun here, as RQ's worker begins it, because there is a thread that waits for it.
 local function begin(id, place, queue, execution)
   local flat = redis.call('HGETALL', JOB .. id)
-  if #flat == 0 then
-    redis.call('HDEL', held, id)
-    return false  -- somebody deleted it while it was queued
+  if #flat == 0 then return false end  -- somebody deleted it while it was queued
+  local timeout, deaths = 0, 0
+  for number = 1, #flat, 2 do
+    local name = flat[number]
+    if name == 'timeout' then timeout = tonumber(flat[number + 1]) or 0
+    elseif name == 'origin' then queue = flat[number + 1]
+    elseif name == 'trafficrelay_deaths' then deaths = tonumber(flat[number + 1]) or 0 end
   end
-  queue = field(flat, 'origin') or queue
-  local timeout = tonumber(field(flat, 'timeout') or 0) or 0
   local ttl = 60 + math.floor(timeout > 0 and math.min(timeout, interval) or interval)
   local entry = id .. ':' .. execution
-  local record = {'id', execution, 'created_at', ARGV[4], 'last_heartbeat', ARGV[4], 'worker_name', worker}
-  if lists_executions then record[9], record[10] = 'job_id', id end
-  redis.call('HSET', EXECUTION .. entry, unpack(record))
-  redis.call('EXPIRE', EXECUTION .. entry, ttl)
-  redis.call('ZADD', EXECUTIONS .. id, math.floor(stamp) + ttl + 60, execution)
-  redis.call('EXPIRE', EXECUTIONS .. id, ttl + 60)
-  redis.call('ZADD', STARTED .. queue, math.floor(stamp) + ttl, entry)
-  redis.call('HSET', JOB .. id, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker)
   if lists_executions then
-    redis.call('SADD', executions_key, entry)
+    redis.call('HSET', EXECUTION .. entry, 'id', execution, 'created_at', ARGV[4], 'last_heartbeat', ARGV[4],
+      'worker_name', worker, 'job_id', id)
     redis.call('PERSIST', JOB .. id)
+  else
+    redis.call('HSET', EXECUTION .. entry, 'id', execution, 'created_at', ARGV[4], 'last_heartbeat', ARGV[4],
+      'worker_name', worker)
   end
-  give(id)
-  give(tostring(place))
-  give(execution)
-  give(tostring(#flat))
-  for _, part in ipairs(flat) do give(part) end
-  if (tonumber(field(flat, 'trafficrelay_deaths') or 0) or 0) >= 2 then suspects = suspects + 1 end
+  redis.call('EXPIRE', EXECUTION .. entry, ttl)
+  redis.call('ZADD', EXECUTIONS .. id, whole + ttl + 60, execution)
+  redis.call('EXPIRE', EXECUTIONS .. id, ttl + 60)
+  redis.call('HSET', JOB .. id, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker)
+  add_started(STARTED .. queue, whole + ttl, entry)
+  entries[#entries + 1] = entry
+  sizes[#sizes + 1] = #flat + 3
+  for _, part in ipairs({id, tostring(place), execution}) do
+    parts[#parts + 1] = part
+    sizes[#sizes + 1] = #part
+  end
+  for number = 1, #flat do
+    parts[#parts + 1] = flat[number]
+    sizes[#sizes + 1] = #flat[number]
+  end
+  if deaths >= 2 then suspects = suspects + 1 end
+  if begun == 0 then current = id end
+  begun = begun + 1
   return true
 end
 
--- One that two workers died with runs with no other such beside it, so that the one that kills does it alone.
-local function has_to_wait(id)
+-- One that two workers died with runs with no other such beside it, so that the one that kills does it alone. And one
+-- whose id is in the queue twice runs once at a time.
+local function has_to_wait(id, holder)
+  if holder and string.sub(holder, 1, #worker + 1) == worker .. ':' then return true end
   if suspects == 0 then return false end
   local deaths = redis.pcall('HGET', JOB .. id, 'trafficrelay_deaths')
   return type(deaths) == 'string' and (tonumber(deaths) or 0) >= 2
 end
 
 -- Takes up to so many jobs from one queue. What has to wait goes back to where it was.
-local looked = 0
 local function take(place, most)
   local key, waiting, got = KEYS[6 + place], {}, 0
   local queue = string.sub(key, #QUEUE + 1)
@@ -136,24 +206,38 @@ local function take(place, most)
     local ids = redis.pcall('LPOP', key, most - got)
     if type(ids) ~= 'table' or ids['err'] then break end
     looked = looked + #ids
-    for _, id in ipairs(ids) do
-      if has_to_wait(id) then
+    local mine, holds, first, seen = {}, {}, drawn, {}
+    local holders = #ids > 0 and redis.call('HMGET', held, unpack(ids))
+    for number, id in ipairs(ids) do
+      if string.find(id, '[^\33-\126]') then
+        redis.call('HSET', broken, id, cjson.encode({queue = queue, at = now, why = 'Its id is none that RQ gives.'}))
+      elseif seen[id] or has_to_wait(id, holders[number]) then
         waiting[#waiting + 1] = id
       else
-        local execution, before = ARGV[at + taken], #parts
-        redis.call('HSET', held, id, worker .. ':' .. execution)
-        local fine, began = pcall(begin, id, place, queue, execution)
-        if fine and began then
-          got, taken = got + 1, taken + 1
-        elseif not fine then
-          -- Somebody else wrote into its keys. It is set aside, to be looked at, and not touched any more.
-          for last = #parts, before + 1, -1 do parts[last], sizes[last] = nil, nil end
-          redis.call('HSET', broken, id, cjson.encode({queue = queue, at = now, why = words(began)}))
-          pcall(forget, held, executions_key, id, execution, queue)
-          redis.call('HDEL', held, id)
-        end
+        seen[id] = true
+        mine[#mine + 1] = id
+        holds[#holds + 1] = id
+        holds[#holds + 1] = worker .. ':' .. execution_id(drawn)
+        drawn = drawn + 1
       end
     end
+    if #holds > 0 then redis.call('HSET', held, unpack(holds)) end
+    local unheld = {}
+    for number, id in ipairs(mine) do
+      local execution = execution_id(first + number - 1)
+      local fine, began = pcall(begin, id, place, queue, execution)
+      if fine and began then
+        got = got + 1
+      else
+        if not fine then
+          -- Somebody else wrote into its keys. It is set aside, to be looked at, and not touched any more.
+          redis.call('HSET', broken, id, cjson.encode({queue = queue, at = now, why = words(began)}))
+          pcall(forget, held, executions_key, id, execution, queue)
+        end
+        unheld[#unheld + 1] = id
+      end
+    end
+    if #unheld > 0 then redis.call('HDEL', held, unpack(unheld)) end
   end
   for last = #waiting, 1, -1 do redis.call('LPUSH', key, waiting[last]) end
   return got
@@ -164,23 +248,23 @@ if wanted > 0 and not suspended then
   repeat
     found = 0
     for place = 1, #KEYS - 6 do
-      if taken < wanted then found = found + take(place, turns and 1 or wanted - taken) end
+      if begun < wanted then found = found + take(place, turns and 1 or wanted - begun) end
     end
-  until not turns or found == 0 or taken >= wanted
+  until not turns or found == 0 or begun >= wanted
 end
+write_begun()
 
-local busy = taken + tonumber(ARGV[9]) > 0
+local busy = begun + tonumber(ARGV[9]) > 0
 redis.call('HSET', worker_key, 'state', busy and 'busy' or suspended and 'suspended' or 'idle', 'last_heartbeat', now)
 redis.call('EXPIRE', worker_key, ARGV[6])
 if lists_executions then
+  if #entries > 0 then redis.call('SADD', executions_key, unpack(entries)) end
   redis.call('EXPIRE', executions_key, ARGV[6])
-elseif taken > 0 then
-  redis.call('HSET', worker_key, 'current_job', parts[1], 'current_job_working_time', 0)
-elseif ARGV[8] ~= '' then
-  redis.call('HSET', worker_key, 'current_job', ARGV[8])
+elseif current ~= '' then
+  redis.call('HSET', worker_key, 'current_job', current, 'current_job_working_time', 0)
 else
   redis.call('HDEL', worker_key, 'current_job')
 end
 local clock = redis.call('TIME')
 redis.call('ZADD', leases, clock[1] + tonumber(ARGV[2]), worker)
-return {outcomes, suspended and 1 or 0, table.concat(sizes, ','), table.concat(parts)}
+return {outcomes, suspended and 1 or 0, cmsgpack.pack(sizes), table.concat(parts), looked >= 1000 and 1 or 0}

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from redis.exceptions import RedisError
-from rq import Queue
-from rq.job import Job as RQJob
 
 from .ledger import Ledger, Reclaimed
 
@@ -65,16 +63,6 @@ class Watch:
             if got.failed and self._failed is not None:
                 self._failed(got.failed)
         return total
-
-
-def tell_dependents(ids: Sequence[str], connection: object, serializer: object) -> None:
-    """Have RQ enqueue what waits for jobs that failed without a worker, if it may run all the same."""
-    for job_id in ids:
-        try:
-            job = RQJob.fetch(job_id, connection=connection, serializer=serializer)  # type: ignore[arg-type]
-            Queue(job.origin, connection=job.connection, serializer=job.serializer).enqueue_dependents(job)
-        except Exception:
-            log.exception("the dependents of job %s could not be enqueued", job_id)
 
 
 class Keeper:

@@ -8,7 +8,6 @@ back.
 from __future__ import annotations
 
 import base64
-import json
 import os
 import zlib
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final
 
+import msgspec
 import redis
 from rq import Queue
 from rq.defaults import DEFAULT_FAILURE_TTL
@@ -29,16 +29,8 @@ from rq.version import VERSION
 from rq.worker import BaseWorker
 
 from ..event import now
-from ..outbox.writes import KEYS
-
-HELD: Final = f"{KEYS}held"
-"""The hash of held jobs: id -> worker's name, a colon, the execution's id."""
-
-LEASES: Final = f"{KEYS}workers"
-"""The sorted set of workers, by the second until which each is known to live."""
-
-BROKEN: Final = f"{KEYS}broken"
-"""The hash of jobs that were set aside: id -> JSON with queue, why, at."""
+from ..outbox.broken import Broken, set_aside
+from ..outbox.names import BROKEN_KEY, HELD_KEY, LEASES_KEY
 
 LEASE: Final = 15
 """Seconds for which a worker is known to live after it has said so."""
@@ -47,7 +39,10 @@ RQ_3: Final = int(VERSION.partition(".")[0]) >= 3
 """RQ 3 keeps a set of what each worker runs; RQ 2 one job of each."""
 
 _LOST: Final = "Its worker died while it ran, and it says that it must not run twice."
-_POISON: Final = "The worker died while it ran, {deaths} times; it is not run again by itself."
+_POISON: Final = (
+    "Its worker died while it ran, or could not write what it had come to, {deaths} times. It is not run again by "
+    "itself."
+)
 
 
 def _execution_key() -> str:
@@ -100,13 +95,11 @@ class Ended(Held):
 
     Attributes:
         queue: the name of its queue.
-        seconds: how long it ran, if that is to be counted.
-        written: what is written of one that ended well: when it began, when it ended, how long its result is kept, and
-            the names and values of that; empty if RQ has written it.
+        written: what is written of one that ended well: when it began, when it ended, how long it ran, how long its
+            result is kept, and the names and values of that; empty if RQ has written it.
     """
 
     queue: str
-    seconds: float = 0.0
     written: tuple[Any, ...] = field(default=(), repr=False)
 
 
@@ -125,11 +118,13 @@ class Exchanged:
             says is wrong.
         suspended: whether workers are suspended.
         begun: the jobs that were taken.
+        more: whether there may be more of them, although there are fewer than were wanted.
     """
 
     outcomes: Sequence[int | bytes]
     suspended: bool
     begun: Sequence[Begun]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,19 +201,16 @@ class Ledger:
         args: list[Any] = [
             self._name, LEASE, utcformat(moment), moment.timestamp(), interval, worker_ttl, int(RQ_3),
             going_on[0] if going_on else "", len(going_on), wanted, int(turns), suspects,
-            round(sum(one.seconds for one in ended), 6) or 0, len(ended),
+            os.urandom(12).hex(), len(ended),
         ]  # fmt: skip
         for one in ended:
             if one.written:
                 args += ("F", one.id, one.execution, one.queue, *one.written)
             else:
                 args += ("D", one.id, one.execution, one.queue)
-        # One call of the system for all: 32 hexadecimal digits each, as RQ's own.
-        drawn = os.urandom(16 * wanted).hex()
-        args += [drawn[at : at + 32] for at in range(0, 32 * wanted, 32)]
-        keys = [HELD, LEASES, self._worker, self._executions, WORKERS_SUSPENDED, BROKEN, *queues]
-        outcomes, suspended, sizes, parts = self._exchange(keys=keys, args=args)
-        return Exchanged(outcomes, bool(suspended), _begun(sizes, parts))
+        keys = [HELD_KEY, LEASES_KEY, self._worker, self._executions, WORKERS_SUSPENDED, BROKEN_KEY, *queues]
+        outcomes, suspended, sizes, parts, more = self._exchange(keys=keys, args=args)
+        return Exchanged(outcomes, bool(suspended), _begun(_SIZES.decode(sizes), parts), bool(more))
 
     def beat(self, running: Iterable[tuple[Held, str, int]], *, worker_ttl: int, aloud: bool) -> tuple[bool, list[str]]:
         """Say that the worker lives, and what it runs.
@@ -235,27 +227,36 @@ class Ledger:
         args: list[Any] = [self._name, LEASE, utcformat(moment), moment.timestamp(), worker_ttl, int(aloud)]
         for held, queue, ttl in running:
             args += (held.id, held.execution, queue, ttl)
-        gone, lost = self._beat(keys=[HELD, LEASES, self._worker, self._executions], args=args)
+        gone, lost = self._beat(keys=[HELD_KEY, LEASES_KEY, self._worker, self._executions], args=args)
         return bool(gone), [one.decode() for one in lost]
+
+    def holds(self, job: Held) -> bool:
+        """Say whether this worker holds a job still: if it was taken for dead, others have it by now."""
+        return self._redis.hget(HELD_KEY, job.id) == f"{self._name}:{job.execution}".encode()
 
     def strays(self, known: Iterable[str]) -> list[Held]:
         """Give the jobs that this worker holds and does not know: of an exchange whose reply got lost."""
         mine = set(known)
         return [held for held in self._held_by(self._name) if held.id not in mine]
 
-    def give_back(self, jobs: Iterable[Held]) -> Reclaimed:
-        """Put jobs of this worker back to the front of their queues."""
-        return self._put_back(self._name, "", list(jobs), died=False)
+    def give_back(self, jobs: Iterable[Held], *, died: bool = False) -> Reclaimed:
+        """Put jobs of this worker back to the front of their queues.
+
+        Args:
+            jobs: the jobs.
+            died: whether that counts as if the worker had died with them.
+        """
+        return self._put_back(self._name, "", list(jobs), died=died)
 
     def leave(self) -> None:
         """Be no worker any more. What it still holds is then put back as of one that died."""
         if not self._held_by(self._name):
-            self._redis.zrem(LEASES, self._name)
+            self._redis.zrem(LEASES_KEY, self._name)
 
     def expired(self) -> dict[str, bytes]:
         """Give the workers that are not known to live, and until when each was."""
         time: Any = self._redis.time()
-        found: Any = self._redis.zrange(LEASES, "-inf", time[0], byscore=True, withscores=True)
+        found: Any = self._redis.zrange(LEASES_KEY, "-inf", time[0], byscore=True, withscores=True)
         return {name.decode(): b"%d" % int(score) for name, score in found}
 
     def reclaim(self, worker: str, until: bytes) -> Reclaimed:
@@ -268,34 +269,34 @@ class Ledger:
         """
         total = self._put_back(worker, until, self._held_by(worker), died=True)
         # Unless it has said so meanwhile, or holds more.
-        if not self._held_by(worker) and self._redis.zscore(LEASES, worker) == float(until):
-            self._redis.zrem(LEASES, worker)
+        if not self._held_by(worker) and self._redis.zscore(LEASES_KEY, worker) == float(until):
+            self._redis.zrem(LEASES_KEY, worker)
         return total
 
     def set_aside(self, job: Held, queue: str, why: str) -> None:
         """Keep a job that cannot be read where it can be seen, and hold it no more."""
         with self._redis.pipeline() as pipeline:
-            pipeline.hset(BROKEN, job.id, json.dumps({"queue": queue, "at": utcformat(now()), "why": why}))
+            pipeline.hset(*set_aside(Broken(job.id, queue, why, now())))
             pipeline.zrem(StartedJobRegistry.key_template.format(queue), f"{job.id}:{job.execution}")
             pipeline.delete(
                 f"{_execution_key()}{job.id}:{job.execution}", ExecutionRegistry.key_template.format(job.id)
             )
             pipeline.srem(self._executions, f"{job.id}:{job.execution}")
-            pipeline.hdel(HELD, job.id)
+            pipeline.hdel(HELD_KEY, job.id)
             pipeline.execute()
 
     def _held_by(self, worker: str) -> list[Held]:
         prefix = f"{worker}:".encode()
         return [
-            Held(job.decode(), by[len(prefix) :].decode())
-            for job, by in self._redis.hscan_iter(HELD, count=1000)
+            Held(job.decode(errors="replace"), by[len(prefix) :].decode(errors="replace"))
+            for job, by in self._redis.hscan_iter(HELD_KEY, count=1000)
             if by.startswith(prefix)
         ]
 
     def _put_back(self, worker: str, until: bytes | str, jobs: Sequence[Held], *, died: bool) -> Reclaimed:
         total = Reclaimed()
         executions = f"{BaseWorker.redis_worker_namespace_prefix}{worker}:executions"
-        keys = [HELD, LEASES, executions, BROKEN, Queue.redis_queues_keys]
+        keys = [HELD_KEY, LEASES_KEY, executions, BROKEN_KEY, Queue.redis_queues_keys]
         moment = now()
         head: list[Any] = [
             worker, until, utcformat(moment), moment.timestamp(), self._max_deaths, int(died), DEFAULT_FAILURE_TTL,
@@ -311,23 +312,26 @@ class Ledger:
 _PAGE: Final = 500
 
 
-def _begun(sizes: bytes, parts: bytes) -> list[Begun]:
-    # Not a nested reply: redis-py takes some 3 us for each of the 40 parts of a job, this a tenth of it.
-    lengths = iter(map(int, sizes.split(b","))) if sizes else iter(())
-    at = 0
+_SIZES: Final = msgspec.msgpack.Decoder(list[int])
+
+
+def _begun(sizes: Sequence[int], parts: bytes) -> list[Begun]:
+    """Cut the parts of jobs apart.
+
+    Not a nested reply, because redis-py takes some 3 us for each of the 40 parts of a job. And only their lengths are
+    packed: Lua packs all bytes as text, and a job's payload is none.
+    """
     begun: list[Begun] = []
-
-    def cut() -> bytes:
-        nonlocal at
-        start = at
-        at += next(lengths)
-        return parts[start:at]
-
-    while at < len(parts):
-        job, place, execution, count = cut(), int(cut()), cut(), int(cut())
-        pairs = [cut() for _ in range(count)]
-        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        begun.append(Begun(job.decode(), execution.decode(), place, fields))
+    place = at = 0
+    while place < len(sizes):
+        end = place + 1 + sizes[place]
+        cut: list[bytes] = []
+        for size in sizes[place + 1 : end]:
+            cut.append(parts[at : at + size])
+            at += size
+        place = end
+        fields = dict(zip(cut[3::2], cut[4::2], strict=True))
+        begun.append(Begun(cut[0].decode(), cut[2].decode(), int(cut[1]), fields))
     return begun
 
 

@@ -6,7 +6,8 @@
 --       that it lives; or nothing, if the worker itself asks
 --       3 the time as RQ writes it   4 the time in seconds   5 with how many deaths a job is not run again
 --       6 1 if this is one more   7 seconds for which RQ keeps failed jobs
---       8, 9 why it is not run again, as RQ writes it into a result: too many deaths; it must not run twice
+--       8, 9 why it is not run again, as RQ writes it into a result: too many deaths; it must not run twice and has
+--       been begun
 --       then for each job: id, execution
 -- Gives how many went back, and the ids of those that were failed, of those set aside
 
@@ -35,7 +36,7 @@ end
 local function put_back(id, execution)
   local key = JOB .. id
   local fields = redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'trafficrelay_once', 'trafficrelay_deaths',
-    'failure_ttl', 'data')
+    'failure_ttl', 'data', 'trafficrelay_begun')
   local status, queue = fields[1], fields[2]
   if not fields[7] then
     redis.call('HDEL', held, id)
@@ -50,7 +51,7 @@ local function put_back(id, execution)
   end
   local deaths = (tonumber(fields[5] or 0) or 0) + (died and 1 or 0)
   if died then redis.call('HSET', key, 'trafficrelay_deaths', deaths) end
-  if fields[4] == '1' then
+  if fields[4] == '1' and fields[8] == execution then
     fail(id, execution, queue, ARGV[9], fields[6])
   elseif died and deaths >= tonumber(ARGV[5]) then
     fail(id, execution, queue, ARGV[8], fields[6])

@@ -12,20 +12,30 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 from rq.command import handle_command, parse_payload
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT, DEFAULT_LOGGING_FORMAT
+from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker import DequeueStrategy, SimpleWorker
 
+from ..errors import DeclarationError
+from ..logs import install
 from ..outbox.connection import connect
+from ..standalone.target import load_target
+from ..sweep.sweeper import Sweeper
+from ..sweep.thread import SweepThread
+from .allowed import Allowed, DisarmedJob
 from .deadlines import Watcher
+from .dependents import enqueue_ready, tell_dependents
 from .doorbell import Doorbell
-from .keeper import BEAT, Keeper, Watch, tell_dependents
+from .keeper import BEAT, Keeper, Watch
 from .ledger import Ledger
 from .loop import Loop, Terms
 from .scheduling import ThreadScheduler
 from .settings import Settings
-from .taken import Taken
 
 log: Final = logging.getLogger("rq.worker")
+
+
+_SPARE: Final = 100
 
 
 class RelayWorker(SimpleWorker):
@@ -62,8 +72,17 @@ class RelayWorker(SimpleWorker):
             SystemExit: it was told twice to end.
         """
         settings = self.settings or Settings.of(os.environ)
-        check = _check(settings, self.serializer)
+        allowed = _allowed(settings, self.serializer)
+        if allowed is not None:
+            # RQ's maintenance calls the callbacks of jobs that it finds abandoned, which nobody has looked at.
+            self.queues = [
+                self.queue_class(
+                    queue.name, connection=self.connection, job_class=DisarmedJob, serializer=self.serializer
+                )
+                for queue in self.queues
+            ]
         self.bootstrap(logging_level, date_format, log_format)
+        install(log, logging.getLogger())
         terms = Terms(
             concurrency=settings.concurrency,
             burst=burst,
@@ -72,20 +91,29 @@ class RelayWorker(SimpleWorker):
             strategy=_strategy(dequeue_strategy),
             interval=self.job_monitoring_interval,
         )
+        # Jobs that take RQ's own way take a connection each; redis-py stops at 100.
+        pool = self.connection.connection_pool
+        pool.max_connections = max(pool.max_connections, 2 * settings.concurrency + _SPARE)
         client = connect(self.connection)
         ledger = Ledger(client, self.name, max_deaths=settings.max_deaths)
         watcher = Watcher()
-        loop = self._loop = Loop(self, ledger, watcher, terms, check=check)
-        bell = keeper = None
+        loop = self._loop = Loop(self, ledger, watcher, terms, check=allowed.check if allowed is not None else None)
+        bell = keeper = sweep = None
         self._install_signal_handlers()
+        # One of the same name may have died: what it held would look like this one's own.
+        _quietly(lambda: ledger.give_back(ledger.strays(()), died=True))
         try:
             self._start_scheduler(burst, logging_level, date_format, log_format)
             keeper = Keeper(self._tasks(loop, ledger))
             if not burst:
                 bell = Doorbell(connect(self.connection), self.queue_keys(), loop.ring)
                 loop.listen(bell)
+                sweep = SweepThread(self._sweeper(settings))
+                sweep.start()
             return bool(loop.work())
         finally:
+            if sweep is not None:
+                sweep.stop()
             for part in (keeper, bell, watcher):
                 if part is not None:
                     part.close()
@@ -158,6 +186,9 @@ class RelayWorker(SimpleWorker):
                 self.scheduler.release_locks()
                 self.scheduler.register_death()
 
+    def _sweeper(self, settings: Settings) -> Callable[[], Sweeper]:
+        return lambda: Sweeper(connect(self.connection), deaths=settings.max_deaths)
+
     def _tasks(self, loop: Loop, ledger: Ledger) -> list[tuple[float, Callable[[], object]]]:
         """Give what is done beside the jobs, and how often."""
         watch = Watch(ledger, lambda ids: tell_dependents(ids, self.connection, self.serializer))
@@ -176,16 +207,12 @@ class RelayWorker(SimpleWorker):
             if gone:
                 self.connection.hset(self.key, mapping=self.serialize())
 
-        def maintain() -> None:
-            if self.should_run_maintenance_tasks:
-                self.run_maintenance_tasks()
-
         return [
             (BEAT, lambda: beat(aloud=False)),
             (max(1, interval), lambda: beat(aloud=True)),
             (BEAT, loop.give_up_overdue),
             (BEAT, watch.look),
-            (BEAT, maintain),
+            (BEAT, lambda: enqueue_ready(self.connection, self.serializer)),
         ]
 
 
@@ -196,8 +223,23 @@ def _strategy(strategy: Any) -> str:
     return name
 
 
-def _check(settings: Settings, serializer: Any) -> Callable[[Taken], None] | None:
-    return None
+def _allowed(settings: Settings, serializer: Any) -> Allowed | None:
+    """Read what the worker may run, if it may not run everything.
+
+    Raises:
+        TargetError: there is no such relay.
+        DeclarationError: what it may run is not known, or its payloads run before anybody can look at them.
+    """
+    if not settings.only:
+        return None
+    allowed = Allowed.of(load_target(settings.only), settings.also)
+    if serializer is not JSONSerializer:
+        raise DeclarationError(
+            "A worker that runs only what the routes name reads JSON: give it `--serializer json`. A pickle runs code "
+            "when it is read.",
+            option="serializer",
+        )
+    return allowed
 
 
 def _quietly(call: Callable[[], object]) -> None:

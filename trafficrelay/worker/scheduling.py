@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
+from datetime import datetime
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 from rq.job import Job as RQJob
 from rq.scheduler import RQScheduler
 
-from .ledger import BROKEN
+from ..event import now
+from ..outbox.broken import Broken, set_aside
+
+_LOCKS_SECONDS: Final = 15.0
 
 log: Final = logging.getLogger("rq.worker")
 
@@ -29,6 +32,14 @@ class ThreadScheduler(RQScheduler):
         self._thread = self._process = threading.Thread(target=self._run, name="trafficrelay-scheduler", daemon=True)
         self._thread.start()
         return self._thread
+
+    @property
+    def should_reacquire_locks(self) -> bool:
+        """Whether to try for locks that another scheduler has: it may be dead. RQ tries every ten minutes."""
+        if self._queue_names == self.acquired_locks:
+            return False
+        last = self.lock_acquisition_time
+        return not last or (datetime.now() - last).total_seconds() > _LOCKS_SECONDS
 
     def stop_thread(self, timeout: float = 5.0) -> None:
         """End the thread, and release the locks."""
@@ -55,8 +66,8 @@ class ThreadScheduler(RQScheduler):
                 raise
             except Exception as error:
                 log.error("job %s is due and cannot be read (%s); it was set aside", job_id, type(error).__name__)
-                why = {"queue": registry.name, "at": "", "why": f"{type(error).__name__}: {error}"}
-                self.connection.hset(BROKEN, job_id, json.dumps(why))
+                why = f"It was due, and cannot be read ({type(error).__name__})."
+                self.connection.hset(*set_aside(Broken(job_id, registry.name, why, now())))
                 registry.remove(job_id)
 
     def _run(self) -> None:

@@ -11,6 +11,7 @@ from ..errors import DeclarationError
 CONCURRENCY_VARIABLE: Final = "TRAFFICRELAY_CONCURRENCY"
 MAX_DEATHS_VARIABLE: Final = "TRAFFICRELAY_MAX_DEATHS"
 ONLY_VARIABLE: Final = "TRAFFICRELAY_ONLY"
+ALSO_VARIABLE: Final = "TRAFFICRELAY_ALSO"
 
 CONCURRENCY: Final = 10
 MAX_CONCURRENCY: Final = 1_000
@@ -27,11 +28,13 @@ class Settings:
         concurrency: how many jobs run at once, each in a thread.
         max_deaths: how many workers may die with a job in hand before it is kept as failed.
         only: `module:relay`, if the worker runs nothing but what the routes of that relay name.
+        also: more jobs that it then runs, by their dotted names.
     """
 
     concurrency: int = CONCURRENCY
     max_deaths: int = MAX_DEATHS
     only: str = ""
+    also: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Settings:
@@ -44,6 +47,7 @@ class Settings:
             concurrency=_number(environ, CONCURRENCY_VARIABLE, CONCURRENCY, MAX_CONCURRENCY),
             max_deaths=_number(environ, MAX_DEATHS_VARIABLE, MAX_DEATHS, 1_000_000),
             only=environ.get(ONLY_VARIABLE, ""),
+            also=tuple(environ.get(ALSO_VARIABLE, "").replace(",", " ").split()),
         )
 
 
