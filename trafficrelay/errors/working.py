@@ -86,7 +86,7 @@ class DestinationDisabled(DeliveryError):
     """The destination said before that it is gone (410), and nobody has enabled it since.
 
     Attributes:
-        destination: its URL, without credentials and query.
+        destination: where it is, as `https://host/…`: the path can be a token.
     """
 
     def __init__(self, message: str, *, destination: str) -> None:
@@ -98,7 +98,7 @@ class DeliveryFailed(DeliveryError):
     """The destination turned the event down, or could not be reached in all of its tries.
 
     Attributes:
-        destination: its URL, without credentials and query.
+        destination: where it is, as `https://host/…`: the path can be a token.
         status: the status of the last answer, 0 where there was none.
         tries: how often it was tried.
     """

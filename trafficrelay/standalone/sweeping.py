@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..sweep.thread import SweepThread
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import redis
 
     from ..sweep.sweeper import Sweeper
+
+
+_INTERVAL: Final = 20.0
 
 
 def sweeping(source: str | redis.Redis) -> SweepThread:
@@ -30,7 +33,8 @@ def sweeping(source: str | redis.Redis) -> SweepThread:
 
         client = connect(source)
         watch = Watch(Ledger(client, "", max_deaths=MAX_DEATHS))
-        return Sweeper(client, also=[lambda: watch.look().back])
+        # Often enough for the two looks at a dead RelayWorker to fit into a minute.
+        return Sweeper(client, also=[lambda: watch.look().back], interval=_INTERVAL)
 
     return SweepThread(make, tell=_say)
 

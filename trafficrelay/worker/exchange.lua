@@ -155,7 +155,7 @@ local function begin(id, place, queue, execution)
   for number = 1, #flat, 2 do
     local name = flat[number]
     if name == 'timeout' then timeout = tonumber(flat[number + 1]) or 0
-    elseif name == 'origin' then queue = flat[number + 1]
+    elseif name == 'origin' and flat[number + 1] ~= '' then queue = flat[number + 1]
     elseif name == 'trafficrelay_deaths' then deaths = tonumber(flat[number + 1]) or 0 end
   end
   local ttl = 60 + math.floor(timeout > 0 and math.min(timeout, interval) or interval)

@@ -26,7 +26,7 @@ class Watch:
 
     Args:
         ledger: where.
-        failed: is told the ids of jobs that are not run again.
+        failed: is told the ids of jobs that have failed; others may wait for them.
         clock: the time in seconds.
     """
 
@@ -60,8 +60,8 @@ class Watch:
                     "the worker %s is dead: %d of its jobs are in their queues again, %d failed, %d were set aside",
                     worker, got.back, len(got.failed), len(got.aside),
                 )  # fmt: skip
-            if got.failed and self._failed is not None:
-                self._failed(got.failed)
+            if (got.failed or got.ended) and self._failed is not None:
+                self._failed(got.failed + got.ended)
         return total
 
 

@@ -135,15 +135,22 @@ class Reclaimed:
         back: how many are in their queues again.
         failed: the ids of those that are not run again: poison, and those that must not run twice.
         aside: the ids of those that cannot be read.
+        ended: the ids of those that had failed already, whose worker may not have got any further.
     """
 
     back: int = 0
     failed: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
 
     def __add__(self, other: Reclaimed) -> Reclaimed:
         """Count both."""
-        return Reclaimed(self.back + other.back, self.failed + other.failed, self.aside + other.aside)
+        return Reclaimed(
+            self.back + other.back,
+            self.failed + other.failed,
+            self.aside + other.aside,
+            self.ended + other.ended,
+        )
 
 
 class Ledger:
@@ -304,8 +311,8 @@ class Ledger:
         ]  # fmt: skip
         for at in range(0, len(jobs), _PAGE):
             ids = [part for job in jobs[at : at + _PAGE] for part in (job.id, job.execution)]
-            back, failed, aside = self._reclaim(keys=keys, args=head + ids)
-            total += Reclaimed(back, tuple(one.decode() for one in failed), tuple(one.decode() for one in aside))
+            back, *lists = self._reclaim(keys=keys, args=head + ids)
+            total += Reclaimed(back, *(tuple(one.decode(errors="replace") for one in ids) for ids in lists))
         return total
 
 

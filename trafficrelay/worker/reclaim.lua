@@ -9,12 +9,13 @@
 --       8, 9 why it is not run again, as RQ writes it into a result: too many deaths; it must not run twice and has
 --       been begun
 --       then for each job: id, execution
--- Gives how many went back, and the ids of those that were failed, of those set aside
+-- Gives how many went back, and the ids of those that were failed, of those set aside, and of those that had failed before
+--       without the worker having got any further
 
 local held, worker = KEYS[1], ARGV[1]
-if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], worker) ~= ARGV[2] then return {0, {}, {}} end
+if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], worker) ~= ARGV[2] then return {0, {}, {}, {}} end
 
-local died, back, failed, aside = ARGV[6] == '1', 0, {}, {}
+local died, back, failed, aside, ended = ARGV[6] == '1', 0, {}, {}, {}
 local ENDED = {finished = true, failed = true, canceled = true, stopped = true}
 
 local function fail(id, execution, queue, why, ttl)
@@ -47,6 +48,7 @@ local function put_back(id, execution)
   -- RQ takes its entry of the execution away in the same step in which it writes what has become of the job.
   if ENDED[status] or not (runs or (status == 'started' and fields[3] == worker)) then
     forget(held, KEYS[3], id, execution, queue)
+    if status == 'failed' then ended[#ended + 1] = id end
     return
   end
   local deaths = (tonumber(fields[5] or 0) or 0) + (died and 1 or 0)
@@ -77,4 +79,4 @@ for at = #ARGV - 1, 10, -2 do
     end
   end
 end
-return {back, failed, aside}
+return {back, failed, aside, ended}

@@ -77,6 +77,7 @@ def read(begun: Begun, queue: Queue, job_class: type[RQJob], worker: str, moment
     except Exception as error:
         # Its kind alone: an error's words may hold pieces of what stands there.
         raise JobBroken(f"It cannot be read ({type(error).__name__}).", job=begun.id) from error
+    job.origin = job.origin or queue.name
     job.worker_name = worker
     job.last_heartbeat = job.started_at = moment
     job._status = JobStatus.STARTED  # set_status would write it to Redis by itself
