@@ -241,10 +241,11 @@ def test_passwords_are_masked(url: str, shown: str) -> None:
 
 def test_the_banner_masks_the_password() -> None:
     """Nothing of the banner shows the password of the Redis URL."""
-    text = banner(declared(), host="0.0.0.0", port=8080, url="redis://:hush@db/0", data=None, workers=True)
+    url = "redis://:hush@db/0"
+    text = banner(declared(), "shop:relay", host="0.0.0.0", port=8080, url=url, data=None, workers=True, redis=url)
 
     assert "hush" not in text
-    assert "rq worker -w trafficrelay.worker.RelayWorker --url 'redis://***@db/0' default" in text
+    assert "trafficrelay worker shop:relay --redis 'redis://***@db/0'" in text
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,16 @@ def _serve(options: argparse.Namespace) -> None:
             embedded.watch(on_end=lambda: os.kill(os.getpid(), signal.SIGTERM))
             url = embedded.url
         data = embedded.data if embedded else None
-        text = banner(relay, host=options.host, port=port, url=url, data=data, workers=not options.no_worker)
+        text = banner(
+            relay,
+            options.target,
+            host=options.host,
+            port=port,
+            url=url,
+            data=data,
+            workers=not options.no_worker,
+            redis=options.redis,
+        )
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
         source = embedded.url if embedded else relay.source

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import DeclarationError
+from ..options import queue_name
 from .options import add_target_options, number_from
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_target_options(parser)
+    # What `rq worker` is given there.
+    parser.add_argument("queues", nargs="*", help=argparse.SUPPRESS)
     # The variables' and the settings' own names are behind rq, which only workers import.
     parser.add_argument(
         "--concurrency",
@@ -78,6 +82,10 @@ def run(options: argparse.Namespace) -> int:
     relay = load(options)
     if relay.source is None:
         raise DeclarationError(f"{options.target} has no Redis: its events go elsewhere.")
+    if options.queues:
+        raise DeclarationError(
+            f"Queues are named with --queue: {' '.join(f'--queue {one}' for one in options.queues)}."
+        )
     queues = _queues(options, relay)
     if options.also and not options.only_declared:
         raise DeclarationError("--also names jobs beside those of --only-declared; say that too.")
@@ -102,6 +110,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _queues(options: argparse.Namespace, relay: Relay) -> list[str]:
     if options.queue:
+        for queue in options.queue:
+            queue_name(queue)
+            if queue not in relay.queues and not relay.dynamic_queues:
+                sys.stderr.write(f"trafficrelay: no route of {options.target} names the queue {queue}.\n")
         return list(dict.fromkeys(options.queue))
     if relay.dynamic_queues:
         raise DeclarationError(

@@ -8,31 +8,40 @@ from typing import Final
 
 from ..event import now
 from ..outbox.connection import masked
-from ..outbox.sentinel import is_sentinel_url
 from ..relay import Relay
 from ..route import WILDCARD, Route
 from ..server import base_url
 
-_WORKER: Final = "trafficrelay.worker.RelayWorker"
-
 SAMPLE: Final = b'{"hello": "world"}'
 
 
-def banner(relay: Relay, *, host: str, port: int, url: str | None, data: Path | None, workers: bool) -> str:
+def banner(
+    relay: Relay,
+    target: str,
+    *,
+    host: str,
+    port: int,
+    url: str | None,
+    data: Path | None,
+    workers: bool,
+    redis: str | None = None,
+) -> str:
     """Make the text.
 
     Args:
         relay: the relay that is served.
+        target: how it was named, `module:relay`.
         host: the address it listens on.
         port: its port.
         url: the Redis URL that jobs go to; `None` for what the relay is declared with, if that is no URL.
         data: where the embedded Valkey keeps its data, `None` with a Redis of the user's own.
-        workers: whether the embedded workers run.
+        workers: whether the embedded worker runs.
+        redis: the Redis URL that was given in place of the relay's own.
     """
     address = base_url(host, port)
     lines = [f"trafficrelay listens on {address}", ""]
     lines += [f"  {'/'.join(route.methods):<6} {address}{route.rule}  ->  {_queue(route)}" for route in relay.routes]
-    lines += ["", *_where_jobs_go(relay, url=url, data=data, workers=workers), ""]
+    lines += ["", *_where_jobs_go(relay, target, url=url, data=data, workers=workers, redis=redis), ""]
     lines += ["Try it:", f"  {curl_line(relay.routes[0], address)}", "", "Ctrl-C ends it."]
     return "\n".join(lines)
 
@@ -64,33 +73,30 @@ def _queue(route: Route) -> str:
     return "a queue chosen for each event"
 
 
-def _where_jobs_go(relay: Relay, *, url: str | None, data: Path | None, workers: bool) -> list[str]:
+def _where_jobs_go(
+    relay: Relay, target: str, *, url: str | None, data: Path | None, workers: bool, redis: str | None
+) -> list[str]:
     if url is None or data is None:
         place = "what the relay is declared with" if url is None else masked(url)
-        return [f"Jobs go to {place}. Workers run them:", *_worker_lines(relay, url, _queues(relay))]
+        return [f"Jobs go to {place}. Workers run them:", _worker_line(relay, target, redis)]
     lines = [f"Jobs go to a Valkey of this run's own; its data lies in {data}"]
     lines.append(f"Look at it: {shlex.join(['rq', 'info', '--url', url])}")
     if not workers:
-        return [*lines, "No worker runs. Start some:", *_worker_lines(relay, url, _queues(relay))]
+        return [*lines, "No worker runs. Start some:", _worker_line(relay, target, url)]
     if relay.queues:
         lines.append(f"A worker runs on {', '.join(relay.queues)}")
     if relay.dynamic_queues:
         lines.append("Queues that are chosen for each event need workers of their own:")
-        lines += _worker_lines(relay, url, ["NAME"])
+        lines.append(_worker_line(relay, target, url))
     return lines
 
 
-def _queues(relay: Relay) -> list[str]:
-    return [*relay.queues, *(["NAME"] if relay.dynamic_queues else [])]
-
-
-def _worker_lines(relay: Relay, url: str | None, queues: list[str]) -> list[str]:
-    if url is not None and is_sentinel_url(url):
-        # `rq worker` takes no such URL; its settings file does (SENTINEL).
-        return [f"  rq worker -w {_WORKER} --config SETTINGS {' '.join(queues)}"]
-    words = ["rq", "worker", "-w", _WORKER, "--url", "URL" if url is None else masked(url)]
-    words += ["--serializer", relay.serializer_name] if relay.serializer_name else []
-    return [f"  {shlex.join([*words, *queues])}"]
+def _worker_line(relay: Relay, target: str, redis: str | None) -> str:
+    words = ["trafficrelay", "worker", target]
+    words += ["--redis", masked(redis)] if redis else []
+    if relay.dynamic_queues:
+        words += [word for queue in (*relay.queues, "NAME") for word in ("--queue", queue)]
+    return f"  {shlex.join(words)}"
 
 
 def _credentials(route: Route, body: bytes) -> list[str]:

@@ -147,10 +147,12 @@ local entries = {}
 
 local function execution_id(number) return ARGV[13] .. string.format('%08x', number) end
 
--- A job is begun here, as RQ's worker begins it, because there is a thread that waits for it.
+-- A job is begun here, as RQ's worker begins it, because there is a thread that waits for it. Gives `true`; or 'gone' if
+-- somebody deleted it while it was queued; or 'wait' if two workers died with it, and another such one runs here: the one
+-- that kills has to do it alone.
 local function begin(id, place, queue, execution)
   local flat = redis.call('HGETALL', JOB .. id)
-  if #flat == 0 then return false end  -- somebody deleted it while it was queued
+  if #flat == 0 then return 'gone' end
   local timeout, deaths = 0, 0
   for number = 1, #flat, 2 do
     local name = flat[number]
@@ -158,12 +160,15 @@ local function begin(id, place, queue, execution)
     elseif name == 'origin' and flat[number + 1] ~= '' then queue = flat[number + 1]
     elseif name == 'trafficrelay_deaths' then deaths = tonumber(flat[number + 1]) or 0 end
   end
+  if deaths >= 2 then
+    if suspects > 0 then return 'wait' end
+    suspects = suspects + 1
+  end
   local ttl = 60 + math.floor(timeout > 0 and math.min(timeout, interval) or interval)
   local entry = id .. ':' .. execution
   if lists_executions then
     redis.call('HSET', EXECUTION .. entry, 'id', execution, 'created_at', ARGV[4], 'last_heartbeat', ARGV[4],
       'worker_name', worker, 'job_id', id)
-    redis.call('PERSIST', JOB .. id)
   else
     redis.call('HSET', EXECUTION .. entry, 'id', execution, 'created_at', ARGV[4], 'last_heartbeat', ARGV[4],
       'worker_name', worker)
@@ -171,6 +176,7 @@ local function begin(id, place, queue, execution)
   redis.call('EXPIRE', EXECUTION .. entry, ttl)
   redis.call('ZADD', EXECUTIONS .. id, whole + ttl + 60, execution)
   redis.call('EXPIRE', EXECUTIONS .. id, ttl + 60)
+  redis.call('PERSIST', JOB .. id)
   redis.call('HSET', JOB .. id, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker)
   add_started(STARTED .. queue, whole + ttl, entry)
   entries[#entries + 1] = entry
@@ -183,20 +189,13 @@ local function begin(id, place, queue, execution)
     parts[#parts + 1] = flat[number]
     sizes[#sizes + 1] = #flat[number]
   end
-  if deaths >= 2 then suspects = suspects + 1 end
   if begun == 0 then current = id end
   begun = begun + 1
   return true
 end
 
--- One that two workers died with runs with no other such beside it, so that the one that kills does it alone. And one
--- whose id is in the queue twice runs once at a time.
-local function has_to_wait(id, holder)
-  if holder and string.sub(holder, 1, #worker + 1) == worker .. ':' then return true end
-  if suspects == 0 then return false end
-  local deaths = redis.pcall('HGET', JOB .. id, 'trafficrelay_deaths')
-  return type(deaths) == 'string' and (tonumber(deaths) or 0) >= 2
-end
+-- Whether a job runs here already: one whose id is in the queue twice runs once at a time.
+local function runs_here(holder) return holder and string.match(holder, '^(.*):') == worker end
 
 -- Takes up to so many jobs from one queue. What has to wait goes back to where it was.
 local function take(place, most)
@@ -211,7 +210,7 @@ local function take(place, most)
     for number, id in ipairs(ids) do
       if string.find(id, '[^\33-\126]') then
         redis.call('HSET', broken, id, cjson.encode({queue = queue, at = now, why = 'Its id is none that RQ gives.'}))
-      elseif seen[id] or has_to_wait(id, holders[number]) then
+      elseif seen[id] or runs_here(holders[number]) then
         waiting[#waiting + 1] = id
       else
         seen[id] = true
@@ -226,9 +225,10 @@ local function take(place, most)
     for number, id in ipairs(mine) do
       local execution = execution_id(first + number - 1)
       local fine, began = pcall(begin, id, place, queue, execution)
-      if fine and began then
+      if fine and began == true then
         got = got + 1
       else
+        if began == 'wait' then waiting[#waiting + 1] = id end
         if not fine then
           -- Somebody else wrote into its keys. It is set aside, to be looked at, and not touched any more.
           redis.call('HSET', broken, id, cjson.encode({queue = queue, at = now, why = words(began)}))

@@ -293,12 +293,13 @@ class Ledger:
             pipeline.execute()
 
     def _held_by(self, worker: str) -> list[Held]:
-        prefix = f"{worker}:".encode()
-        return [
-            Held(job.decode(errors="replace"), by[len(prefix) :].decode(errors="replace"))
-            for job, by in self._redis.hscan_iter(HELD_KEY, count=1000)
-            if by.startswith(prefix)
-        ]
+        held: list[Held] = []
+        for job, by in self._redis.hscan_iter(HELD_KEY, count=1000):
+            # From the right: a worker's name may hold colons, an execution's id none.
+            name, _, execution = by.decode(errors="replace").rpartition(":")
+            if name == worker:
+                held.append(Held(job.decode(errors="replace"), execution))
+        return held
 
     def _put_back(self, worker: str, until: bytes | str, jobs: Sequence[Held], *, died: bool) -> Reclaimed:
         total = Reclaimed()

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from random import shuffle
@@ -22,8 +21,9 @@ from ..errors import JobBroken
 from .deadlines import Watcher
 from .dependents import enqueue_ready
 from .doorbell import Doorbell
-from .ledger import HAS_DEPENDENTS, NOT_OURS, UNWRITTEN, WRITTEN, Begun, Ended, Exchanged, Ledger
+from .ledger import HAS_DEPENDENTS, NOT_OURS, UNWRITTEN, WRITTEN, Begun, Ended, Exchanged, Held, Ledger
 from .running import Run
+from .settings import Terms
 from .taken import read
 from .threads import JobThreads
 
@@ -45,27 +45,6 @@ _DEAF: Final = 0.05
 _LONGEST_PAUSE: Final = 30.0
 GRACE: Final = 60.0
 """Seconds after its time-out after which a job that cannot be interrupted is given up, as by RQ's `Worker`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How long and in which way a worker works.
-
-    Attributes:
-        concurrency: how many jobs run at once.
-        burst: whether it ends when there are no more jobs.
-        max_jobs: after how many jobs it ends.
-        max_idle_time: after how many seconds without a job it ends.
-        strategy: RQ's name for the order of the queues: `default`, `round_robin`, `random`.
-        interval: seconds between heartbeats of a job.
-    """
-
-    concurrency: int
-    burst: bool = False
-    max_jobs: int | None = None
-    max_idle_time: int | None = None
-    strategy: str = "default"
-    interval: int = 30
 
 
 class Loop:
@@ -104,7 +83,7 @@ class Loop:
         self._turn = threading.Lock()
         self._maybe_jobs = True
         self._suspended = False
-        self._stop = False
+        self._stop = self._stop_said = False
         self._cold = False
         self._pause = 0.0
         self._mean = _PATIENCE
@@ -150,6 +129,8 @@ class Loop:
                 ended = self._gather()
                 if self._cold:
                     self._drop_all(ended)
+                if self._stop and not self._stop_said:
+                    self._say_stop()
                 self._exchange(ended)
         finally:
             self._threads.close(self._terms.concurrency)
@@ -181,6 +162,13 @@ class Loop:
             log.info("Worker %s: idle for %d seconds, quitting", worker.name, terms.max_idle_time)
             return True
         return False
+
+    def _say_stop(self) -> None:
+        self._stop_said = True
+        if self._runs:
+            text = "Worker %s: waits for %d jobs to end; another signal puts them back into their queues"
+            log.info(text, self._worker.name, len(self._runs))
+            self._safely(self._worker.set_shutdown_requested_date)
 
     def _look_for_ready(self) -> None:
         self._maybe_jobs = enqueue_ready(self._worker.connection, self._worker.serializer) > 0
@@ -231,6 +219,8 @@ class Loop:
         wanted = self._wanted()
         if wanted and self._maybe_jobs and not self._suspended:
             return 0.0
+        if len(self._runs) > self._terms.concurrency:
+            return _PATIENCE  # some wait for a thread
         if wanted and self._bell is not None and not self._suspended:
             deaf = self._deaf_until - time.monotonic()
             if deaf > 0:
@@ -245,19 +235,22 @@ class Loop:
         for run, _ in ended:
             self._runs.pop(run.taken.execution.id, None)
         self._unwritten.extend(ended)
-        wanted = self._wanted()
+        wanted = 0
         try:
             self._withdraw()
+            wanted = self._wanted()
             if self._pause:
                 strays = self._ledger.strays(run.taken.held.id for run in self.runs)
                 known = {run.taken.held.id for run, _ in self._unwritten}
-                self._ledger.give_back([held for held in strays if held.id not in known])
+                self._give_back([held for held in strays if held.id not in known])
             got = self._send([ended for _, ended in self._unwritten], wanted)
         except RedisError as error:
             self._wait_for_redis(error)
             return
         self._pause = 0.0
         self._suspended = got.suspended
+        if wanted:
+            self._maybe_jobs = len(got.begun) >= wanted or got.more
         written, self._unwritten = self._unwritten, []
         for (run, one), outcome in zip(written, got.outcomes, strict=True):
             self._safely(partial(self._note, run, one, outcome))
@@ -269,7 +262,6 @@ class Loop:
         if got.begun or written:
             self._idle_since = time.monotonic()
         if wanted:
-            self._maybe_jobs = len(got.begun) >= wanted or got.more
             if self._rung and not got.begun:
                 # What is in the queues has to wait, or others were faster. The bell would ring again at once.
                 self._deaf_until = time.monotonic() + _DEAF
@@ -339,16 +331,22 @@ class Loop:
         self._mean += (run.seconds - self._mean) / 16
         if outcome == WRITTEN and ended.written:
             log.info("Worker %s: %s: Job OK (%s)", worker.name, job.origin, job.id)
+            if worker.log_result_lifespan:
+                log.info("Worker %s: job %s result is %s", worker.name, job.id, _kept(ended.written[3]))
         elif outcome == NOT_OURS:
             log.warning(
                 "Worker %s: job %s was put back meanwhile; what it came to here is not written", worker.name, job.id
             )
         elif outcome == UNWRITTEN:
             # It counts as a death: what cannot be written must not be run for ever.
-            self._ledger.give_back([run.taken.held], died=True)
+            self._give_back([run.taken.held], died=True)
         elif isinstance(outcome, bytes):
             log.error("Worker %s: job %s was set aside: %s", worker.name, job.id, outcome.decode(errors="replace"))
             self._ledger.set_aside(run.taken.held, job.origin, outcome.decode(errors="replace"))
+
+    def _give_back(self, jobs: Sequence[Held], *, died: bool = False) -> None:
+        self._ledger.give_back(jobs, died=died)
+        self._maybe_jobs = True
 
     def _finish(self, run: Run) -> bool:
         self._events.put((run, run.finish_rqs_way()))
@@ -363,9 +361,10 @@ class Loop:
             return
         self._mean = _PATIENCE
         given = [run for run in waiting if run.begin()]
-        self._ledger.give_back([run.taken.held for run in given])
         for run in given:
+            # First: if Redis does not answer now, they are strays.
             del self._runs[run.taken.execution.id]
+        self._give_back([run.taken.held for run in given])
 
     def _drop_all(self, ended: Sequence[tuple[Run, Ended]]) -> None:
         """Write what has ended, and give all else back."""
@@ -378,3 +377,9 @@ class Loop:
         else:
             log.warning("Worker %s: cold shut down; %d jobs go back to their queues", self._worker.name, got.back)
         raise SystemExit
+
+
+def _kept(seconds: int) -> str:
+    if seconds > 0:
+        return f"kept for {seconds} seconds"
+    return "never going to expire, clean up result key manually"

@@ -28,9 +28,9 @@ from .dependents import enqueue_ready, tell_dependents
 from .doorbell import Doorbell
 from .keeper import BEAT, Keeper, Watch
 from .ledger import Ledger
-from .loop import Loop, Terms
+from .loop import Loop
 from .scheduling import ThreadScheduler
-from .settings import Settings
+from .settings import Settings, Terms
 
 log: Final = logging.getLogger("rq.worker")
 
@@ -83,6 +83,8 @@ class RelayWorker(SimpleWorker):
             ]
         self.bootstrap(logging_level, date_format, log_format)
         install(log, logging.getLogger())
+        only = f", none but those that {settings.only} names" if settings.only else ""
+        log.info("Worker %s: %d jobs at once%s", self.name, settings.concurrency, only)
         terms = Terms(
             concurrency=settings.concurrency,
             burst=burst,

@@ -22,6 +22,7 @@ from rq.timeouts import JobTimeoutException
 from rq.utils import now, utcformat
 from rq.worker import BaseWorker
 
+from ..errors import RetryLater
 from ..outbox.names import BEGUN
 from .deadlines import Guarded, Watcher, death_penalty
 from .ledger import RQ_3, Ended, Held
@@ -153,7 +154,7 @@ class Run:
         dropped = self._says.acquire(blocking=False)
         self._dropped = self._dropped or dropped
         if dropped and self._rqs is not None:
-            _mute(self._rqs)
+            _mute(self._rqs, self.taken.job)
         return dropped
 
     def finish_rqs_way(self) -> Ended:
@@ -248,7 +249,7 @@ class Run:
             raise
         finally:
             if not self._says.acquire(blocking=False) or not self._is_ours():
-                _mute(self._rqs)
+                _mute(self._rqs, self.taken.job)
 
     def _say_stopped(self, worker: Any) -> None:
         """Have RQ write that somebody stopped the job, where it would write that it failed: as its `Worker` does."""
@@ -292,16 +293,12 @@ class Run:
         taken, job, worker = self.taken, self.taken.job, self._for_rq()
         job._status = JobStatus.FAILED
         worker.handle_execution_ended(job, taken.queue, job.failure_callback_timeout)
-        # An exception's text can hold surrogates, of a file's name, say, which nothing that writes UTF-8 takes.
-        text = "".join(traceback.format_exception(*exc_info)).encode("utf-8", "backslashreplace").decode()
+        text = "".join(traceback.format_exception(*exc_info))
         if self._stopped and exc_info[0] is Stopped:
             text = _STOPPED
             log.warning("Worker %s: job %s stopped by user, moving job to FailedJobRegistry", worker.name, job.id)
         else:
-            try:
-                worker.handle_exception(job, *exc_info)
-            except Exception:
-                log.exception("Worker %s: an exception handler failed on job %s", worker.name, job.id)
+            worker.handle_exception(job, *exc_info)
         more = {"execution": taken.execution} if RQ_3 else {}
         worker.handle_job_failure(
             job=job,
@@ -327,8 +324,26 @@ class Run:
 
     def _in_turn(self, say: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:
+            if "exc_string" in options:
+                # It can hold surrogates, of a file's name, say, which nothing that writes UTF-8 takes.
+                options["exc_string"] = options["exc_string"].encode("utf-8", "backslashreplace").decode()
             with self._turn:
                 say(*args, **options)
+
+        return call
+
+    def _handling(self, handle: Callable[..., None]) -> Callable[..., None]:
+        """Have RQ's code handle an exception, unless it is a request to be run later, or its handling fails."""
+        name = self._worker.name
+
+        def call(job: RQJob, *exc_info: Any) -> None:
+            if isinstance(exc_info[1], RetryLater) and job.should_retry:
+                log.info("Worker %s: job %s: %s", name, job.id, exc_info[1])
+                return
+            try:
+                handle(job, *exc_info)
+            except Exception:
+                log.exception("Worker %s: an exception handler failed on job %s", name, job.id)
 
         return call
 
@@ -340,7 +355,7 @@ class Run:
 
     def _for_rq(self) -> Any:
         """Give a worker that runs this job alone: RQ's code keeps what it runs in the worker itself."""
-        one = copy.copy(self._worker)
+        one: Any = copy.copy(self._worker)
         if RQ_3:
             one.executions = {self.taken.execution.id: self.taken.execution}
         else:
@@ -348,10 +363,13 @@ class Run:
         one._stopped_job_id = self.taken.job.id if self._stopped else None
         for name in _SAYING:
             setattr(one, name, self._in_turn(getattr(one, name)))
+        one.handle_exception = self._handling(one.handle_exception)
         return one
 
 
-def _mute(worker: Any) -> None:
-    """Have RQ's code write nothing more of the one job that this copy of the worker runs."""
+def _mute(worker: Any, job: RQJob) -> None:
+    """Have RQ's code write and call nothing more of the one job that this copy of the worker runs."""
+    job._success_callback_name = job._failure_callback_name = None
+    job.webhooks = []
     for name in (*_SAYING, "handle_execution_ended", "handle_exception"):
         setattr(worker, name, lambda *_, **__: None)

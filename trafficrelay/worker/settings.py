@@ -1,4 +1,4 @@
-"""How a RelayWorker works: what its environment says, since `rq worker` knows no options of ours."""
+"""How a RelayWorker works: what its environment says, since `rq worker` knows no options of ours, and what RQ says."""
 
 from __future__ import annotations
 
@@ -43,12 +43,39 @@ class Settings:
         Raises:
             DeclarationError: a variable is no number within its bounds.
         """
+        also = tuple(environ.get(ALSO_VARIABLE, "").replace(",", " ").split())
+        if also and not environ.get(ONLY_VARIABLE):
+            raise DeclarationError(
+                f"{ALSO_VARIABLE} names jobs beside those of {ONLY_VARIABLE}=module:relay; set that too.",
+                option=ALSO_VARIABLE,
+            )
         return cls(
             concurrency=_number(environ, CONCURRENCY_VARIABLE, CONCURRENCY, MAX_CONCURRENCY),
             max_deaths=_number(environ, MAX_DEATHS_VARIABLE, MAX_DEATHS, 1_000_000),
             only=environ.get(ONLY_VARIABLE, ""),
-            also=tuple(environ.get(ALSO_VARIABLE, "").replace(",", " ").split()),
+            also=also,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How long and in which way a worker works.
+
+    Attributes:
+        concurrency: how many jobs run at once.
+        burst: whether it ends when there are no more jobs.
+        max_jobs: after how many jobs it ends.
+        max_idle_time: after how many seconds without a job it ends.
+        strategy: RQ's name for the order of the queues: `default`, `round_robin`, `random`.
+        interval: seconds between heartbeats of a job.
+    """
+
+    concurrency: int
+    burst: bool = False
+    max_jobs: int | None = None
+    max_idle_time: int | None = None
+    strategy: str = "default"
+    interval: int = 30
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, most: int) -> int:

@@ -10,7 +10,8 @@ from redis.sentinel import SentinelConnectionPool
 from rq.serializers import resolve_serializer
 from rq.worker_pool import WorkerPool
 
-from ..errors import DeclarationError
+from ..errors import DeclarationError, OutboxUnavailable
+from ..outbox.sentinel import trouble
 from .relay_worker import RelayWorker
 from .settings import Settings
 
@@ -35,9 +36,14 @@ def work(
         level: what is logged.
 
     Raises:
+        OutboxUnavailable: Redis does not answer.
         DeclarationError: the environment says what cannot be, or the processes cannot find Redis.
     """
     settings = Settings.of(os.environ)
+    try:
+        connection.ping()
+    except redis.RedisError as error:
+        raise OutboxUnavailable(f"Redis {trouble(error)}, so no worker was started.") from error
     if processes == 1:
         worker = RelayWorker(list(queues), connection=connection, serializer=serializer)
         worker.settings = settings

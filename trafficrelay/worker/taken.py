@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import rq.job
 from rq import Queue, Retry
 from rq.executions import Execution
 from rq.job import Job as RQJob
@@ -17,7 +18,10 @@ from rq.version import VERSION
 
 from ..errors import JobBroken, RetryLater
 from ..outbox.names import ONCE
-from .ledger import Begun, Held
+from .ledger import RQ_3, Begun, Held
+
+# A contextvar takes its place in RQ 3.
+_job_stack: Final[Any] = getattr(rq.job, "_job_stack", None)
 
 # What is written for a job without RQ's own code is known to be what these versions write. With others RQ does it all.
 _KNOWN: Final = tuple(int(part) for part in VERSION.split(".")[:2]) >= (2, 12) and VERSION.partition(".")[0] in (
@@ -119,14 +123,28 @@ def _needs_rq(job: RQJob) -> bool:
 def perform(job: RQJob) -> Any:
     """Run a job, and let it say that it wants to be run later."""
     try:
-        return type(job).perform(job)
+        return _execute(job)
     except RetryLater as later:
         seconds = math.ceil(later.seconds)
         if job.retries_left is None:
-            # RQ counts these by itself, and fails the job when they are used up.
+            # RQ counts these by itself. What it says when they are used up is nothing; the error says what was wanted.
+            if (job.number_of_retries or 0) >= later.tries:
+                raise
             return Retry(max=later.tries, interval=seconds)
         job.get_retry_interval = _constant(seconds)  # type: ignore[method-assign]
         raise
+
+
+def _execute(job: RQJob) -> Any:
+    if RQ_3 or type(job) is not RQJob:
+        return type(job).perform(job)
+    # RQ 2 begins each job with a command of its own, PERSIST, which the ledger has sent for all.
+    _job_stack.push(job)
+    try:
+        job._result = job._execute()
+    finally:
+        _job_stack.pop()
+    return job._result
 
 
 def _constant(value: int) -> Callable[[], int]:
