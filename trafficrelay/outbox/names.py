@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+import rq.defaults
 from rq import Queue
 from rq.job import Job as RQJob
 from rq.registry import FailedJobRegistry
 from rq.results import Result
 
-KEYS: Final = "trafficrelay:1:"
+# RQ 3 takes it from the environment; two that differ share nothing, so neither do we.
+_PREFIX: Final[str] = getattr(rq.defaults, "RQ_KEY_PREFIX", "rq")
+
+KEYS: Final = "trafficrelay:1:" if _PREFIX == "rq" else f"trafficrelay:1:{_PREFIX}:"
 """What the names of our own keys begin with; the number is the version of what is in them."""
 
 PAUSED_KEY: Final = f"{KEYS}paused"
