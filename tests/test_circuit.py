@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -171,9 +172,75 @@ def test_what_it_asks_for_with_retry_after_holds_for_all_of_its_deliveries(
     seen = state(client)
     pass_time(client, "until")
 
-    assert (held.answer, seen) == ("open", "held")
+    assert (held.answer, seen) == ("held", "held")
     assert 95 < held.wait <= 100
+    assert circuit.ask().answer == "go"
+
+
+@pytest.mark.parametrize("answered", ["429", "503"])
+def test_after_a_retry_after_has_passed_it_is_closed_and_the_next_delivery_is_no_probe(
+    circuit: Circuit, client: redis.Redis, answered: str
+) -> None:
+    """It was never down: it said when it wants to be tried."""
+    if answered == "429":
+        circuit.up(hold=100.0)
+    else:
+        fail(circuit, hold=100.0)
+    pass_time(client, "until")
+
+    assert state(client) == "closed"
+    assert [circuit.ask().answer for _ in range(3)] == ["go", "go", "go"]
+
+
+def test_failures_that_ask_for_a_wait_open_it_after_as_many_in_a_row_as_others(
+    circuit: Circuit, client: redis.Redis
+) -> None:
+    seen = []
+    for _ in range(THRESHOLD):
+        fail(circuit, hold=10.0)
+        [standing] = Circuits(client).standings([SHOP])
+        seen.append((standing.state, standing.failures))
+        waited = circuit.ask().wait
+        pass_time(client, "until")
+
+    assert seen == [*(("held", failures) for failures in range(1, THRESHOLD)), ("open", THRESHOLD)]
+    assert FIRST - 5 < waited <= FIRST
+    assert state(client) == "half-open"
     assert circuit.ask().answer == "probe"
+
+
+def test_it_does_not_open_for_less_than_it_asked_to_be_left_alone(circuit: Circuit) -> None:
+    """The failures may be of tries that were on their way."""
+    circuit.up(hold=300.0)
+    fail(circuit, THRESHOLD)
+
+    assert circuit.ask().answer == "open"
+    assert circuit.ask().wait > 295
+
+
+def test_an_answer_after_a_wait_that_was_asked_for_leaves_nothing_behind(circuit: Circuit, client: redis.Redis) -> None:
+    fail(circuit, hold=100.0)
+    pass_time(client, "until")
+    circuit.up()
+
+    assert client.keys("*") == []
+
+
+def test_what_is_said_of_a_destination_names_it_and_how_to_enable_it(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Several may lie on one host."""
+    named = Circuit(client, Deliver("https://shop.example/hook", name="orders"))
+    fail(named, THRESHOLD)
+    named.gone(410)
+    Circuit(client, Deliver("https://b.example/[x]", name="[::1]:80")).gone(410)
+    said = [record.getMessage() for record in caplog.records]
+
+    assert said[0] == "orders (https://shop.example/…) seems to be down; nothing is sent to it for 30 s"
+    assert said[1].startswith("orders (https://shop.example/…) answered 410 and is disabled; ")
+    assert said[1].endswith("; `trafficrelay deliveries MODULE:RELAY --enable orders` enables it")
+    assert said[2].startswith("[::1]:80 (https://b.example/…) answered 410 ")
+    assert said[2].endswith(" --enable '[::1]:80'` enables it")
 
 
 def test_a_shorter_retry_after_does_not_shorten_a_longer_one(circuit: Circuit) -> None:
@@ -404,6 +471,56 @@ def test_a_delivery_that_was_put_off_for_too_long_fails(
     assert deliveries.progress(id_)["over"] is True
 
 
+def test_a_503_with_a_retry_after_does_not_open_it_at_the_second_one(
+    deliveries: Deliveries, receiver: Receiver, client: redis.Redis
+) -> None:
+    destination = to(receiver, schedule=[1] * THRESHOLD)
+    deliveries.declare(destination)
+    receiver.answer(Answer(503, {"Retry-After": "3"}))
+    deliveries.run()
+    states = [state(client, destination)]
+    for _ in range(THRESHOLD - 1):
+        pass_time(client, "until", destination=destination)
+        deliveries.later()
+        states.append(state(client, destination))
+
+    assert states == ["held"] * (THRESHOLD - 1) + ["open"]
+    assert len(receiver.requests) == THRESHOLD
+
+
+def test_a_delivery_that_is_put_off_is_told_in_one_line_and_why(
+    deliveries: Deliveries, receiver: Receiver, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    destination = to(receiver, name="orders")
+    deliveries.declare(destination)
+    opened(deliveries, receiver)
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    ids = [deliveries.run()]
+    pass_time(client, "until", destination=destination)
+    Circuit(client, destination).ask()
+    ids.append(deliveries.run())
+    client.flushdb()
+    Circuit(client, destination).up(hold=100.0)
+    ids.append(deliveries.run())
+    told = [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "trafficrelay.deliver"]
+    said = [re.sub(r"[0-9]+ s$", "9 s", text) for _, text in told]
+
+    assert {level for level, _ in told} == {"INFO"}
+    assert said == [
+        f"delivery {id_} to orders (http://127.0.0.1:{receiver.port}/…): put off, {why}, again in 9 s"
+        for id_, why in zip(
+            ids,
+            [
+                "because it seems to be down",
+                "because it seems to be down and another delivery probes it",
+                "as it asked for with Retry-After",
+            ],
+            strict=True,
+        )
+    ]
+
+
 def test_a_retry_after_puts_off_the_deliveries_behind_it(deliveries: Deliveries, receiver: Receiver) -> None:
     """They are not sent to be told the same."""
     deliveries.declare(to(receiver, schedule=[1]))
@@ -453,6 +570,7 @@ def test_the_command_lists_destinations_and_how_they_are(
     ]
     assert told[1]["until"] > told[2]["disabled"]
     assert told[0]["url"] == f"http://127.0.0.1:{receiver.port}/…"
+    assert said.splitlines()[0].endswith(f"  /a  well (http://127.0.0.1:{receiver.port}/…)")
 
 
 @pytest.mark.parametrize("by", ["name", "url"])

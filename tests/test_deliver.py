@@ -31,6 +31,7 @@ from tests.receiver import Answer, Received, Receiver, receiving
 from tests.support import make_event
 from tests.waiting import wait_until
 from trafficrelay import Deliver
+from trafficrelay.delivery.circuit import Circuit
 from trafficrelay.delivery.destination import CloudEvents
 from trafficrelay.event import now
 from trafficrelay.verify import basic, bearer, github, hmac_signature, standard_webhooks
@@ -146,6 +147,20 @@ def test_retry_after_is_obeyed(deliveries: Deliveries, receiver: Receiver, statu
     assert 990 < deliveries.wait(deliveries.run()) < 1003
 
 
+def test_the_try_that_a_retry_after_was_said_to_does_not_come_before_the_hold_is_over(
+    deliveries: Deliveries, receiver: Receiver, client: redis.Redis
+) -> None:
+    """It would be put off, by seconds: RQ's times are whole seconds, rounded down, and the hold's are not."""
+    destination = to(receiver, schedule=[1])
+    deliveries.declare(destination)
+    receiver.answer(Answer(429, {"Retry-After": "3"}))
+    id_ = deliveries.run()
+    comes: Any = client.zscore(deliveries.scheduled_registry.key, id_)
+    held_until: Any = client.hget(f"trafficrelay:1:circuit:{destination.key}", "until")
+
+    assert int(held_until) <= comes * 1000 < int(held_until) + 2000
+
+
 def test_a_retry_after_never_brings_the_next_try_forward_and_is_cut_to_a_day(
     deliveries: Deliveries, receiver: Receiver
 ) -> None:
@@ -173,8 +188,10 @@ def test_a_destination_that_is_gone_is_disabled_until_it_is_enabled(
     deliveries.requeue(second)
     deliveries.work()
 
-    assert "answered 410 Gone: it is disabled until" in errors[0]
+    enabling = f"`trafficrelay deliveries MODULE:RELAY --enable 127.0.0.1:{receiver.port}`"
+    assert f"answered 410 Gone: it is disabled. {enabling} enables it;" in errors[0]
     assert "DestinationDisabled" in errors[1]
+    assert f"{enabling} enables it; then `trafficrelay replay MODULE:RELAY` runs this delivery again." in errors[1]
     assert requests == 1
     assert deliveries.result(second)["tries"] == 1
     assert client.keys("*circuit*") == []
@@ -229,6 +246,52 @@ def test_after_the_last_try_it_fails_and_can_be_requeued_for_as_many_again(
     assert both.result(id_)["tries"] == 2
 
 
+@pytest.mark.parametrize("name", ["", "orders"])
+def test_each_try_that_failed_is_told_in_one_line_with_its_reason_and_when_it_comes_again(
+    deliveries: Deliveries, receiver: Receiver, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """A name that is not the host tells destinations of one host apart."""
+    deliveries.declare(to(receiver, schedule=[1, 12], name=name))
+    receiver.answer(500, Answer(drop=True), 404)
+    id_ = deliveries.run()
+    deliveries.later()
+    deliveries.later()
+    host = f"http://127.0.0.1:{receiver.port}"
+    where = f"{name} ({host}/…)" if name else f"{host}/…"
+    told = [(one.levelname, one.getMessage()) for one in caplog.records if one.name == "trafficrelay.deliver"]
+    silence = f"gave no answer ({host} closed the connection before it answered)"
+
+    assert told == [
+        ("WARNING", f"delivery {id_} to {where}: answered 500 Internal Server Error (try 1 of 3), again in 1 s"),
+        ("WARNING", f"delivery {id_} to {where}: {silence} (try 2 of 3), again in 12 s"),
+    ]
+    assert f"{where} answered 404 Not Found (try 3 of 3)." in deliveries.error(id_)
+
+
+def test_rq_counts_the_tries_that_remain_as_the_schedule_does(
+    deliveries: Deliveries, receiver: Receiver, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also after it was put off, and once it is run anew."""
+    caplog.set_level(logging.INFO)
+    destination = to(receiver, schedule=[1, 1, 1])
+    deliveries.declare(destination)
+    receiver.answer(500)
+    id_ = deliveries.run()
+    deliveries.later()
+    Circuit(client, destination).up(hold=100.0)
+    deliveries.later()
+    client.delete(*client.keys("*circuit*"))
+    deliveries.later()
+    deliveries.later()
+    deliveries.requeue(id_)
+    deliveries.work()
+    said = " ".join(one.getMessage() for one in caplog.records)
+
+    # 500, 500, put off, 500, failed; and 500 again.
+    assert re.findall(r"([0-9-]+) remaining", said) == ["2", "1", "1", "0", "2"]
+    assert deliveries.progress(id_)["tries"] == 1
+
+
 def test_a_forbidden_address_fails_at_once_and_opens_no_circuit(
     deliveries: Deliveries, receiver: Receiver, client: redis.Redis
 ) -> None:
@@ -243,6 +306,24 @@ def test_a_forbidden_address_fails_at_once_and_opens_no_circuit(
     assert deliveries.failed == [id_]
     assert receiver.requests == []
     assert client.keys("*circuit*") == []
+
+
+def test_a_name_that_leads_to_a_private_address_fails_with_the_destinations_name(
+    deliveries: Deliveries, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+
+    def lie(host: Any, *args: Any, **options: Any) -> Any:
+        return resolve("127.0.0.1" if host == "shop.example" else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lie)
+    deliveries.declare(Deliver(f"http://shop.example:{receiver.port}/hook", name="orders"))
+    id_ = deliveries.run()
+
+    where = f"orders (http://shop.example:{receiver.port}/…)"
+    assert f"AddressForbidden: {where}: shop.example leads to 127.0.0.1 (loopback)" in deliveries.error(id_)
+    assert deliveries.progress(id_)["over"] is True
+    assert receiver.requests == []
 
 
 # What is sent

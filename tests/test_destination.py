@@ -78,6 +78,7 @@ def route(deliver: Any, **options: Any) -> Any:
         ({"schedule": 8}, "list of the waits"),
         ({"schedule": "1h"}, "list of the waits"),
         ({"schedule": [-1]}, "schedule"),
+        ({"schedule": [10, "x"]}, "a wait of schedule is a time of 0 s or more in whole seconds"),
         ({"allow": "127.0.0.1"}, "list"),
         ({"allow": [7]}, "list"),
         ({"allow": ["no name"]}, "networks"),
@@ -91,6 +92,32 @@ def test_a_wrong_declaration_is_refused_with_a_sentence(wrong: dict[str, Any], s
 
     assert sentence in str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("retry", "Say schedule=, the waits between its tries"),
+        ("retries", "Say schedule=, the waits between its tries"),
+        ("tries", "Say schedule=, the waits between its tries"),
+        ("header", "Did you mean headers?"),
+        ("read_time", "Did you mean read_timeout?"),
+        ("queue", "There are allow, body, connect_timeout, headers, method, name, read_timeout, schedule, sign, url."),
+        ("label", "There are "),
+    ],
+)
+def test_an_unknown_option_is_refused_with_a_hint(option: str, hint: str) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        Deliver(URL, **{option: 3})  # type: ignore[arg-type]
+
+    assert str(raised.value).startswith(f"Deliver has no option {option}. {hint}")
+    assert raised.value.option == option
+
+
+def test_it_can_be_copied_with_other_options() -> None:
+    one = replace(Deliver(URL, name="orders"), method="PUT")
+
+    assert (one.url, one.name, one.method) == (URL, "orders", "PUT")
 
 
 @pytest.mark.parametrize("wrong", [{"type": ""}, {"type": "a\nb"}, {"source": "a b"}, {"source": ""}, {"binary": 1}])
@@ -128,6 +155,11 @@ def test_a_route_takes_a_url_a_deliver_or_a_list() -> None:
     assert [found.label for found in many.destinations] == [
         "https://shop.example/…",
         "http://shop.example:8080/…",
+        "https://b.example/",
+    ]
+    assert [found.title for found in many.destinations] == [
+        "https://shop.example/…",
+        "b (http://shop.example:8080/…)",
         "https://b.example/",
     ]
     assert one.job_of == many.job_of == slow.job_of == "trafficrelay.deliver.deliver"
@@ -191,7 +223,9 @@ def test_without_urllib3_the_job_says_what_to_install() -> None:
     assert "pip install 'trafficrelay[deliver]'" in done.stdout
 
 
-def test_check_says_when_urllib3_is_missing_and_that_a_scheduler_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_calls_it_a_fault_when_urllib3_is_missing_and_says_that_a_scheduler_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     relay, _ = make_relay(route(URL))
     fine = [finding.text for finding in of_routes(relay)]
     monkeypatch.setattr("trafficrelay.checkup.find_spec", lambda name: None)
@@ -199,7 +233,9 @@ def test_check_says_when_urllib3_is_missing_and_that_a_scheduler_is_needed(monke
 
     assert any("--with-scheduler" in text for text in fine)
     assert not any("urllib3" in text for text in fine)
-    assert [finding.level for finding in missing] == ["warning"]
+    assert [(finding.level, finding.about) for finding in missing] == [("fault", "/a")]
+    assert "pip install 'trafficrelay[deliver]'" in missing[0].text
+    assert "workers" in missing[0].text
 
 
 # Schedule

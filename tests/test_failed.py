@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import sys
 import tracemalloc
 import uuid
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,10 +128,10 @@ def test_what_failed_is_grouped_by_route_and_error(shop: Shop, client: redis.Red
     assert lines[0] == "6 failed:"
     assert lines[1] == "        5  event     /a  KeyError"
     assert lines[2].endswith(" in hooks")
-    assert lines[3] == "           KeyError: 'x'"
+    assert lines[3] == "           'x'"
     assert set(lines[4].removeprefix("           newest ").split(", ")) <= {f"{id_}-0" for id_ in ids}
     assert lines[5] == "        1  job       /b  RuntimeError"
-    assert lines[7] == "           RuntimeError: this job always fails"
+    assert lines[7] == "           this job always fails"
     assert lines[8] == f"           newest {other}-1"
     assert lines[9].startswith(f"`trafficrelay replay {shop.target}` runs them again")
 
@@ -150,7 +152,7 @@ def test_json_has_all_that_is_known(shop: Shop, client: redis.Redis) -> None:
         "error": "RuntimeError",
         "count": 4,
         "queues": {"two": 2, "one": 1, "three": 1},
-        "message": "RuntimeError: this job always fails",
+        "message": "this job always fails",
         "newest": [f"{id_}-1" for id_ in (ids[3], ids[2], ids[1])],
     }
 
@@ -195,6 +197,58 @@ def test_only_the_first_line_is_shown_and_nothing_that_terminals_obey(shop: Shop
     assert "\x1b" not in said
     assert max(len(line) for line in said.splitlines()) < 200
     assert len(shop.failed()["groups"][0]["message"]) == 300
+
+
+def rewrite(client: redis.Redis, id_: str, exc_string: str) -> None:
+    """Have a failed job have failed of something else."""
+    key = f"rq:results:{id_}"
+    ((_, result),) = client.xrange(key)  # type: ignore[misc]
+    client.delete(key)
+    packed = base64.b64encode(zlib.compress(exc_string.encode()))
+    client.xadd(key, {**result, b"exc_string": packed})
+
+
+def test_a_message_has_a_lines_width_and_not_its_type_again(shop: Shop, client: redis.Redis) -> None:
+    """What matters stands behind it: which status, say."""
+    (id_,) = shop.send("wrong")
+    said = "orders (http://127.0.0.1:9100/…) answered 500 Internal Server Error (try 4 of 4), as it has for days"
+    rewrite(client, f"{id_}-0", f"Traceback (most recent call last):\ntrafficrelay.errors.DeliveryFailed: {said}\n")
+    lines = shop.run("failed")[1].splitlines()
+
+    assert len(said) > 90
+    assert lines[1].endswith("  trafficrelay.errors.DeliveryFailed")
+    assert lines[3] == f"           {said}"
+    assert shop.failed()["groups"][0]["message"] == said
+
+
+def test_a_message_of_no_words_takes_no_line(shop: Shop, client: redis.Redis) -> None:
+    (id_,) = shop.send("wrong")
+    rewrite(client, f"{id_}-0", "Traceback (most recent call last):\nTimeoutError\n")
+    lines = shop.run("failed")[1].splitlines()
+
+    assert lines[1].endswith("  TimeoutError")
+    assert lines[3].startswith("           newest ")
+
+
+def test_a_sentence_in_place_of_an_error_is_cut_with_one_ellipsis_and_said_in_full_below(
+    shop: Shop, client: redis.Redis
+) -> None:
+    (id_,) = shop.send("wrong")
+    said = "Its worker died while it ran, or could not write what it had come to, 5 times. It is not run again."
+    rewrite(client, f"{id_}-0", said)
+    lines = shop.run("failed")[1].splitlines()
+
+    assert lines[1].endswith("  Its worker died while it ran, or could not write what it had come to…")
+    assert lines[3] == f"           {said}"
+
+
+def test_a_short_sentence_in_place_of_an_error_is_said_once(shop: Shop, client: redis.Redis) -> None:
+    (id_,) = shop.send("wrong")
+    rewrite(client, f"{id_}-0", "Somebody moved it here.")
+    lines = shop.run("failed")[1].splitlines()
+
+    assert lines[1].endswith("  Somebody moved it here.")
+    assert lines[3].startswith("           newest ")
 
 
 def test_json_jobs_are_read_too(shop: Shop) -> None:

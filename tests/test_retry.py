@@ -219,6 +219,13 @@ def test_retry_later_takes_seconds(seconds: Any) -> None:
         RetryLater(seconds)
 
 
+@pytest.mark.parametrize("tries", [0, -1, True, 1.5, "3", None])
+def test_retry_later_takes_a_number_of_tries(tries: Any) -> None:
+    """The same."""
+    with pytest.raises(ValueError, match="takes a number of tries of 1 or more"):
+        RetryLater(5, tries=tries)
+
+
 def test_retry_later_says_when_without_a_message() -> None:
     """It ends up in tracebacks."""
     assert str(RetryLater(90)) == "to be run again in 90 s"

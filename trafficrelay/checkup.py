@@ -101,7 +101,10 @@ def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
         yield Finding("note", route.rule, "Its jobs wait for a scheduler: run `rq worker --with-scheduler`.")
     if route.destinations and find_spec("urllib3") is None:
         yield Finding(
-            "warning", route.rule, "Workers that deliver need urllib3: pip install 'trafficrelay[deliver]' there."
+            "fault",
+            route.rule,
+            "It delivers, and urllib3, without which every delivery fails, is missing in this environment: "
+            "pip install 'trafficrelay[deliver]', here and wherever its workers run.",
         )
     if options.failure_ttl is None:
         yield Finding(

@@ -18,7 +18,7 @@ from rq import Retry, get_current_job
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
-from .delivery.circuit import Circuit, Permit
+from .delivery.circuit import Circuit, Permit, enabling
 from .delivery.destination import Deliver, chosen
 from .delivery.envelope import Envelope, Origin, envelope
 from .delivery.kept import kept
@@ -46,15 +46,19 @@ except ModuleNotFoundError as error:
 
 log: Final = logging.getLogger("trafficrelay.deliver")
 
-_ENDLESS: Final = 2**31
-"""How often RQ runs a delivery again: what ends it is our own count."""
-
 _SPREAD: Final = (10.0, 300.0)
 """Seconds at least and at most over which deliveries that were put off come back, so that they do not all come at once:
 half as long as they wait."""
 
 _BUSY: Final = 10.0
 """Seconds after which another look is taken while a probe is on its way: it is mostly answered within seconds."""
+
+_PUT_OFF: Final[Mapping[str, str]] = {
+    "held": "as it asked for with Retry-After",
+    "open": "because it seems to be down",
+    "busy": "because it seems to be down and another delivery probes it",
+}
+"""Why a delivery is put off, by what the circuit says."""
 
 
 def deliver(order: dict[str, Any]) -> dict[str, Any] | Retry:
@@ -96,12 +100,10 @@ class _Delivery:
     def run(self) -> dict[str, Any] | Retry:
         permit = self._circuit.ask()
         if permit.answer == "disabled":
-            label = self._to.label
             self._end({"said": "was not tried: it is disabled"})
             raise DestinationDisabled(
-                f"{label} is disabled, because it said that it is gone (410). `trafficrelay deliveries --enable` "
-                "enables it; then requeue this job.",
-                destination=label,
+                f"{self._to.title} is disabled, because it said that it is gone (410). {self._remedy()}",
+                destination=self._to.label,
             )
         if not permit.granted:
             return self._put_off(permit)
@@ -129,7 +131,7 @@ class _Delivery:
         try:
             response = self._relay.transports.of(self._to.guard).send(request)
         except AddressForbidden as error:
-            text, host, address = str(error), error.host, error.address
+            text, host, address = f"{self._to.title}: {error}", error.host, error.address
             self._end({"said": text})
             # Without what it came of, whose words and lines may hold the URL.
             raise AddressForbidden(text, host=host, address=address) from None
@@ -156,9 +158,10 @@ class _Delivery:
         self._progress = replace(self._progress, tries=tries, last=last)
         wait = self._to.waits.wait(tries) if outcome.kind == "retry" else None
         if wait is not None:
-            return self._again(
-                max(wait, outcome.retry_after), f"{outcome.said} (try {tries} of {self._to.waits.tries})"
-            )
+            why = f"{outcome.said} (try {tries} of {self._to.waits.tries})"
+            # A second more: RQ rounds times down to seconds, and it would come while the circuit still holds it off.
+            asked = outcome.retry_after + 1 if outcome.retry_after else 0
+            return self._again(max(wait, asked), why, logging.WARNING)
         raise self._failure(outcome)
 
     def _put_off(self, permit: Permit) -> Retry:
@@ -166,35 +169,43 @@ class _Delivery:
         self._progress = replace(self._progress, put_offs=self._progress.put_offs + 1)
         age = self._now.timestamp() - self._progress.since
         if age >= self._to.waits.patience:
-            label, hours = self._to.label, age / 3600
             self._end(self._progress.last)
             raise DeliveryFailed(
-                f"{label} was down or held off too long: after {hours:.0f} h and {self._progress.tries} tries the "
-                "delivery is given up.",
-                destination=label,
+                f"{self._to.title} was down or held off too long: after {age / 3600:.0f} h and {self._progress.tries} "
+                "tries the delivery is given up.",
+                destination=self._to.label,
                 status=int(self._progress.last.get("status", 0)),
                 tries=self._progress.tries,
             )
         wait = min(permit.wait, _BUSY) if permit.answer == "busy" else permit.wait
         least, most = _SPREAD
         spread = min(max(least, wait / 2), most) * random.random()  # noqa: S311 - what is drawn here is no secret
-        return self._again(math.ceil(wait + spread), f"is not tried now (its circuit is {permit.answer})")
+        return self._again(math.ceil(wait + spread), f"put off, {_PUT_OFF[permit.answer]}", logging.INFO)
 
-    def _again(self, seconds: int, why: str) -> Retry:
-        log.info("delivery %s: %s %s; again in %d s", self._job.id, self._to.label, why, seconds)
+    def _again(self, seconds: int, why: str, level: int) -> Retry:
+        seconds = max(seconds, 1)
+        log.log(level, "delivery %s to %s: %s, again in %d s", self._job.id, self._to.title, why, seconds)
         # RQ writes the meta with the job when it schedules it.
         self._job.meta[KEY] = self._progress.to_dict()
-        return Retry(max=_ENDLESS, interval=[max(seconds, 1)])
+        # RQ counts every time that the job came again, put-offs and those before a requeue too, and ends it at `max`;
+        # so that is as far ahead as there are tries left, which is also what RQ then logs as remaining. At least one
+        # is: the schedule may have become shorter since.
+        left = max(self._to.waits.tries - self._progress.tries, 1)
+        return Retry(max=(self._job.number_of_retries or 0) + left, interval=[seconds])
 
     def _failure(self, outcome: Outcome) -> DeliveryFailed:
-        label, tries = self._to.label, self._progress.tries
+        """Give the error that ends it. Who runs the job logs it, so it is not logged here."""
+        tries = self._progress.tries
         self._end(self._progress.last)
+        said = f"{self._to.title} {outcome.said}"
         if outcome.kind == "disabled":
-            said = f"{label} {outcome.said}: it is disabled until `trafficrelay deliveries --enable`."
+            said = f"{said}: it is disabled. {self._remedy()}"
         else:
-            said = f"{label} {outcome.said} (try {tries} of {self._to.waits.tries})."
-        log.warning("delivery %s failed: %s", self._job.id, said)
-        return DeliveryFailed(said, destination=label, status=outcome.status, tries=tries)
+            said = f"{said} (try {tries} of {self._to.waits.tries})."
+        return DeliveryFailed(said, destination=self._to.label, status=outcome.status, tries=tries)
+
+    def _remedy(self) -> str:
+        return f"{enabling(self._to)} enables it; then `trafficrelay replay MODULE:RELAY` runs this delivery again."
 
     def _end(self, last: Mapping[str, Any]) -> None:
         """Write down that it is over: RQ does not write the meta of a job that raises."""

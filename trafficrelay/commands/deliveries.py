@@ -93,9 +93,10 @@ def _told(rule: str, destination: Deliver, standing: Standing) -> dict[str, Any]
 
 
 def _lines(told: Sequence[dict[str, Any]]) -> list[str]:
-    rows = [(one["state"] + _when(one), one["route"], one["name"], one["url"]) for one in told]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+    # The name in any case, also where it is the host: it is what --enable takes.
+    rows = [(one["state"] + _when(one), one["route"], f"{one['name']} ({one['url']})") for one in told]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)] if rows else []
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[2]]) for row in rows]
 
 
 def _when(one: dict[str, Any]) -> str:

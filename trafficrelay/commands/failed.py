@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -42,6 +43,8 @@ _BROKEN: Final = 20
 _MOST_GROUPS: Final = 1_000
 _MOST_QUEUES: Final = 10
 _MESSAGE: Final = 300
+_LEAST_WIDTH: Final = 120
+_INDENT: Final = 11
 _OTHERS: Final = "others"
 
 _Key: TypeAlias = tuple[str, str, str]
@@ -93,7 +96,7 @@ class _Group:
         last: when the last did.
         queues: how many lie in which queue.
         newest: when the newest failed, and their jobs' ids, the newest first.
-        message: the first line of the newest one's error.
+        message: the first line of the newest one's error, without its type.
     """
 
     def __init__(self, letter: Letter) -> None:
@@ -112,7 +115,7 @@ class _Group:
         if len(self.newest) < _SAMPLES or letter.failed_at > self.newest[-1][0]:
             self.newest = sorted([*self.newest, (letter.failed_at, letter.job)], reverse=True)[:_SAMPLES]
             if self.newest[0][1] == letter.job:
-                self.message = letter.error.partition("\n")[0][:_MESSAGE]
+                self.message = letter.message[:_MESSAGE]
 
 
 class _Groups:
@@ -178,9 +181,10 @@ def _tell(groups: _Groups, broken: Iterable[Broken], target: str) -> None:
     for (route, kind, error), group in rows:
         queues = ", ".join(f"{shown(name)}" for name, _ in group.queues.most_common())
         unknown = "" if groups.is_declared(route) else "  (this relay has no such route)"
-        say(f"  {group.count:>7,}  {kind:<8}  {shown(route):<{width}}  {shown(error)}{unknown}")
+        say(f"  {group.count:>7,}  {kind:<8}  {shown(route):<{width}}  {_short(error)}{unknown}")
         say(f"{'':11}{_span(group)} in {queues}")
-        say(f"{'':11}{shown(group.message)}")
+        if group.message not in ("", error):
+            say(f"{'':{_INDENT}}{shown(group.message, most=_width())}")
         say(f"{'':11}newest {', '.join(job for _, job in group.newest)}")
     if rows:
         say(f"`trafficrelay replay {shown(target)}` runs them again; it takes the same options, and --dry-run.")
@@ -221,6 +225,17 @@ def _write_json(groups: _Groups, broken: Iterable[Broken]) -> None:
         row = {"job": one.job, "queue": one.queue, "why": one.why, "at": one.at.isoformat()}
         sys.stdout.write(("," if number else "") + "\n" + json.dumps(row))
     sys.stdout.write("]}\n")
+
+
+def _short(error: str) -> str:
+    """Cut a sentence that stands in place of a type, whose numbers are an ellipsis each, with one of them."""
+    line = shown(error)
+    return f"{line.rstrip(' ,…')}…" if line.endswith("…") else line
+
+
+def _width() -> int:
+    """How much of a message is shown: a line of the terminal, and what is piped as much as a wide one has."""
+    return max(_LEAST_WIDTH, shutil.get_terminal_size().columns - _INDENT)
 
 
 def _span(group: _Group) -> str:

@@ -3,7 +3,8 @@
 -- A destination of which nothing bad is known has no key. All times are of this server's clock, in milliseconds.
 --
 -- KEYS  1      the hash: failures (in a row), opened (how often in a row), until (no try before), probe (whose lease
---              ends then), disabled (since when), status (that disabled it), label (what it is shown as)
+--              ends then), disabled (since when), status (that disabled it), label (what it is shown as). Without
+--              `opened` it was not down: what stands in `until` is what it asked for
 -- ARGV  1      ask | up | down | gone | back
 --       ask:   2 for how long a probe may take
 --       up:    it answered. 2 for how long it wants no other try
@@ -11,8 +12,8 @@
 --              first; 5 at most; 6 1 if this was the probe; 7 the label
 --       gone:  2 the status; 3 the label
 --       back:  nothing came of the probe, and nothing was learnt
--- Gives for ask {go | probe | open | busy | disabled, milliseconds to wait}; for the others {1 if this opened or closed
--- the circuit, milliseconds until the next try}
+-- Gives for ask {go | probe | held | open | busy | disabled, milliseconds to wait}; for the others {1 if this opened or
+-- closed the circuit, milliseconds until the next try}
 
 local KEPT = 7 * 86400000
 
@@ -32,13 +33,14 @@ if redis.call('HEXISTS', KEYS[1], 'disabled') == 1 then
 end
 
 local until_ = number('until')
+local opened = number('opened')
 
 if what == 'ask' then
-  if until_ == 0 then
-    return {'go', 0}
-  end
   if until_ > now then
-    return {'open', until_ - now}
+    return {opened > 0 and 'open' or 'held', until_ - now}
+  end
+  if opened == 0 then
+    return {'go', 0}
   end
   local probe = number('probe')
   if probe > now then
@@ -60,7 +62,6 @@ if what == 'gone' then
 end
 
 local hold = tonumber(ARGV[2])
-local opened = number('opened')
 
 if what == 'up' then
   local closed = opened > 0 and 1 or 0
@@ -82,7 +83,7 @@ end
 
 -- down
 local opens = 0
-if until_ == 0 then
+if opened == 0 then
   if redis.call('HINCRBY', KEYS[1], 'failures', 1) >= tonumber(ARGV[3]) then
     opens = 1
   end
@@ -93,7 +94,7 @@ elseif ARGV[6] == '1' then
 end
 if opens == 1 then
   opened = opened + 1
-  until_ = now + math.min(ARGV[4] * 2 ^ math.min(opened - 1, 30), tonumber(ARGV[5]))
+  until_ = math.max(until_, now + math.min(ARGV[4] * 2 ^ math.min(opened - 1, 30), tonumber(ARGV[5])))
   redis.call('HSET', KEYS[1], 'opened', opened)
 end
 if hold > 0 then

@@ -2,8 +2,8 @@
 
 After `THRESHOLD` tries in a row without an answer, or with a 5xx, the circuit is open: nothing is sent to the
 destination. After a time that grows from `FIRST` to `LONGEST` one try is let through, the probe. If it is answered, all
-are again. What a destination asks for with `Retry-After` holds for all deliveries to it, too. One that has said 410 is
-disabled until somebody enables it.
+are again. What a destination asks for with `Retry-After` holds for all deliveries to it, too, and opens nothing: after
+that time it is tried as before. One that has said 410 is disabled until somebody enables it.
 
 No state costs a destination that is well more than a read before and one after each try.
 """
@@ -11,6 +11,7 @@ No state costs a destination that is well more than a read before and one after 
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ _SCRIPT: Final = files(__package__).joinpath("circuit.lua").read_text("utf-8")
 
 log: Final = logging.getLogger("trafficrelay.deliver")
 
-Answer: TypeAlias = Literal["go", "probe", "open", "busy", "disabled"]
+Answer: TypeAlias = Literal["go", "probe", "held", "open", "busy", "disabled"]
 State: TypeAlias = Literal["closed", "held", "open", "half-open", "disabled"]
 
 
@@ -52,7 +53,8 @@ class Permit:
     """Whether a destination may be tried now.
 
     Attributes:
-        answer: `go`; `probe`, as the only one; `open`; `busy`, there is a probe already; or `disabled`.
+        answer: `go`; `probe`, as the only one; `held`, it wants none now; `open`; `busy`, there is a probe already; or
+            `disabled`.
         wait: seconds until it may be asked for again.
     """
 
@@ -106,7 +108,7 @@ class Circuit:
         longest: float = LONGEST,
     ) -> None:
         self._key = _PREFIX + destination.key
-        self._label = destination.label
+        self._to = destination
         self._lease = destination.longest + _SLACK
         self._rules = (threshold, _ms(first), _ms(longest))
         self._script = client.register_script(_SCRIPT)
@@ -122,21 +124,19 @@ class Circuit:
         """Tell that it answered, and for how many seconds it wants no other try."""
         said = self._run("up", _ms(hold))
         if said and said[0] == 1:
-            log.warning("%s answers again; deliveries to it go on", self._label)
+            log.warning("%s answers again; deliveries to it go on", self._to.title)
 
     def down(self, permit: Permit, hold: float = 0.0) -> None:
         """Tell that it gave no answer, or a 5xx, and for how many seconds it wants no other try."""
         probe = int(permit.answer == "probe")
-        said = self._run("down", _ms(hold), *self._rules, probe, self._label)
+        said = self._run("down", _ms(hold), *self._rules, probe, self._to.label)
         if said and said[0] == 1:
-            log.warning("%s seems to be down; nothing is sent to it for %.0f s", self._label, said[1] / 1000)
+            log.warning("%s seems to be down; nothing is sent to it for %.0f s", self._to.title, said[1] / 1000)
 
     def gone(self, status: int) -> None:
         """Tell that it is gone: it is disabled until somebody enables it."""
-        self._run("gone", status, self._label)
-        log.warning(
-            "%s answered %d and is disabled; `trafficrelay deliveries --enable` enables it", self._label, status
-        )
+        self._run("gone", status, self._to.label)
+        log.warning("%s answered %d and is disabled; %s enables it", self._to.title, status, enabling(self._to))
 
     def back(self, permit: Permit) -> None:
         """Tell that nothing was learnt, so that another try may be the probe."""
@@ -147,8 +147,13 @@ class Circuit:
         try:
             return self._script(keys=[self._key], args=list(arguments))
         except RedisError as error:
-            log.warning("the circuit of %s: %s", self._label, translated(error))
+            log.warning("the circuit of %s: %s", self._to.title, translated(error))
             return None
+
+
+def enabling(destination: Deliver) -> str:
+    """Give the command that enables a destination. What the relay is called on a command line is not known here."""
+    return f"`trafficrelay deliveries MODULE:RELAY --enable {shlex.quote(destination.name)}`"
 
 
 class Circuits:
@@ -196,11 +201,10 @@ def _standing(found: dict[str, str], now: int) -> Standing:
     failures, until = int(found.get("failures", 0)), int(found.get("until", 0))
     if "disabled" in found:
         return Standing("disabled", disabled=_time(int(found["disabled"])))
-    if not until:
-        return Standing("closed", failures)
+    down = "opened" in found
     if until <= now:
-        return Standing("half-open", failures)
-    return Standing("open" if "opened" in found else "held", failures, until=_time(until))
+        return Standing("half-open" if down else "closed", failures)
+    return Standing("open" if down else "held", failures, until=_time(until))
 
 
 def _ms(seconds: float) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final
 
 from ..backoff import Backoff
 from ..errors import AddressForbidden, DeclarationError
@@ -31,6 +32,8 @@ _VALUE: Final = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,200}")
 _PORTS: Final = {"http": 80, "https": 443}
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
+_RETRYING: Final = frozenset({"retry", "retries", "max_retries", "tries", "attempts", "backoff"})
+"""What others, and a route, call what `schedule=` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,15 @@ class Deliver:
     form: str | CloudEvents = field(init=False, repr=False, compare=False)
     signs_ids: bool = field(init=False, repr=False, compare=False)
     label: str = field(init=False, repr=False, compare=False)
+    title: str = field(init=False, repr=False, compare=False)
     key: str = field(init=False, repr=False, compare=False)
+
+    if not TYPE_CHECKING:  # which shall see the options above
+
+        def __new__(cls, *_, **options):
+            """Refuse unknown options with a sentence, where Python's own error would only name them."""
+            _check_names(options)
+            return object.__new__(cls)
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the dataclass is frozen; this is where it is made
@@ -121,6 +132,7 @@ class Deliver:
         set_(self, "waits", schedule(self.schedule))
         set_(self, "name", _name(self.name, place))
         set_(self, "label", _label(place, bare=False))
+        set_(self, "title", _title(self.name, place))
         set_(self, "key", hashlib.sha256(self.url.encode()).hexdigest()[:40])
 
     @property
@@ -180,7 +192,7 @@ def check_time(found: Sequence[Deliver], timeout: int | None) -> None:
     for destination in found:
         if 0 < most <= destination.longest:
             raise DeclarationError(
-                f"A try at {destination.label} may take {destination.longest:g} s (connect_timeout, and three times "
+                f"A try at {destination.title} may take {destination.longest:g} s (connect_timeout, and three times "
                 f"read_timeout), and its job is stopped after {most} s: say a longer timeout= on the route.",
                 option="timeout",
             )
@@ -191,6 +203,25 @@ def _label(place: Place, *, bare: bool) -> str:
     host = f"[{place.host}]" if ":" in place.host else place.host
     where = host if place.port == _PORTS[place.scheme] else f"{host}:{place.port}"
     return where if bare else f"{place.scheme}://{where}{'/' if place.target == '/' else '/…'}"
+
+
+def _title(name: str, place: Place) -> str:
+    """Say what logs and errors call it: where it is, and its name unless that says no more."""
+    where = _label(place, bare=False)
+    return where if name == _label(place, bare=True) else f"{name} ({where})"
+
+
+def _check_names(options: Iterable[str]) -> None:
+    known = sorted(entry.name for entry in fields(Deliver) if entry.init)
+    for name in options:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        if name in _RETRYING:
+            hint = 'Say schedule=, the waits between its tries, such as [10, 60, "15m"].'
+        else:
+            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
+        raise DeclarationError(f"Deliver has no option {name}. {hint}", option=name)
 
 
 def _headers(headers: Any) -> dict[str, str]:

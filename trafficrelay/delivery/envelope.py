@@ -111,7 +111,7 @@ def _signature(destination: Deliver, body: bytes, origin: Origin, now: datetime)
     except Exception as error:
         # Without its words and its cause, which may hold the secret.
         raise DeliveryError(
-            f"The request to {destination.label} could not be signed: {type(error).__name__} ({place(error)})."
+            f"The request to {destination.title} could not be signed: {type(error).__name__} ({place(error)})."
         ) from None
 
 

@@ -65,8 +65,15 @@ def schedule(value: Any) -> Schedule:
     if isinstance(value, Backoff):
         return Schedule(value.retries.intervals, value.retries.jitter)
     if isinstance(value, list | tuple):
-        return Schedule(tuple(seconds(wait, "schedule", least=0) for wait in value), jitter=False)
+        return Schedule(tuple(_wait(wait) for wait in value), jitter=False)
     raise DeclarationError(
         f'schedule is a list of the waits between the tries such as [10, 60, "15m"], or a Backoff, not {value!r}.',
         option="schedule",
     )
+
+
+def _wait(value: Any) -> int:
+    try:
+        return seconds(value, "a wait of schedule", least=0)
+    except DeclarationError as error:
+        raise DeclarationError(str(error), option="schedule") from None

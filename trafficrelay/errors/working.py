@@ -13,12 +13,14 @@ class RetryLater(RelayError):
 
     Attributes:
         seconds: after how many seconds.
-        tries: how often a job without `retry=` is run again.
+        tries: how often a job without `retry=` is run again, 1 or more.
     """
 
     def __init__(self, seconds: float, message: str = "", *, tries: int = 25) -> None:
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= 10**9:
             raise ValueError(f"RetryLater takes the seconds to wait, such as 60, not {seconds!r}")
+        if not isinstance(tries, int) or isinstance(tries, bool) or tries < 1:
+            raise ValueError(f"RetryLater takes a number of tries of 1 or more, such as 25, not {tries!r}")
         super().__init__(message or f"to be run again in {seconds:g} s")
         self.seconds = seconds
         self.tries = tries

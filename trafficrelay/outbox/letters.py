@@ -76,6 +76,13 @@ class Letter:
         match = _EXCEPTION.match(self.error)
         return match[0] if match else _NUMBER.sub("…", self.error.partition("\n")[0])[:80] or "unknown"
 
+    @property
+    def message(self) -> str:
+        """The first line of the exception's words, without its type; of a sentence in its place all of it."""
+        match = _EXCEPTION.match(self.error)
+        words = self.error[match.end() :].removeprefix(":").lstrip() if match else self.error
+        return words.partition("\n")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
