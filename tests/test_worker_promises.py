@@ -24,7 +24,7 @@ from rq.utils import current_timestamp
 from rq.version import VERSION
 from rq.worker import Worker
 
-from trafficrelay.worker import RelayWorker, loop
+from trafficrelay.worker import RelayWorker, loop, pace
 
 from . import worker_jobs as jobs
 from .waiting import wait_until
@@ -465,7 +465,7 @@ def test_a_batch_of_jobs_is_one_command(queue: Queue, client: redis.Redis, monke
     """
     # The jobs of a batch end together: it waits until all of it has.
     monkeypatch.setattr(loop, "_LINGER", 0.25)
-    monkeypatch.setattr(loop, "_MOST_AHEAD", 0)
+    monkeypatch.setattr(pace, "_MOST", 0)
     work(RelayWorker, client)  # Redis knows the scripts from now on
     sent = []
     for count in (10, 100):

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
         def dead() -> bool:
             try:
-                return bool(ledger.expired())
+                return bool(ledger.dead_for(0))
             except RedisError:
                 return False  # what could be done without it is done
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import DeclarationError
@@ -55,7 +56,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--max-deaths",
         metavar="N",
-        type=number_from(1, 1_000_000),
+        type=number_from(3, 1_000_000),
         help="how many workers may die with a job before it is kept as failed ($TRAFFICRELAY_MAX_DEATHS or 5)",
     )
     parser.add_argument(
@@ -89,6 +90,10 @@ def run(options: argparse.Namespace) -> int:
     queues = _queues(options, relay)
     if options.also and not options.only_declared:
         raise DeclarationError("--also names jobs beside those of --only-declared; say that too.")
+    if any(route.destinations for route in relay.routes) and find_spec("urllib3") is None:
+        raise DeclarationError(
+            f"{options.target} delivers, and workers need urllib3 for that: pip install 'trafficrelay[deliver]'."
+        )
     # The environment is where a RelayWorker looks, also in processes that RQ starts.
     said = {
         settings.CONCURRENCY_VARIABLE: options.concurrency,

@@ -25,6 +25,9 @@ HELD_KEY: Final = f"{KEYS}held"
 LEASES_KEY: Final = f"{KEYS}workers"
 """The sorted set of RelayWorkers, by the second until which each is known to live."""
 
+DEAD_KEY: Final = f"{KEYS}dead"
+"""The hash of those that seem to be dead: until when each was known to live, and since when it is seen so."""
+
 BROKEN_KEY: Final = f"{KEYS}broken"
 """The hash of jobs that were set aside: id -> JSON that says of which queue, when and why."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -29,12 +30,13 @@ def sweeping(source: str | redis.Redis) -> SweepThread:
         from ..sweep.sweeper import Sweeper
         from ..worker.keeper import Watch
         from ..worker.ledger import Ledger
-        from ..worker.settings import MAX_DEATHS
+        from ..worker.settings import Settings
 
         client = connect(source)
-        watch = Watch(Ledger(client, "", max_deaths=MAX_DEATHS))
+        deaths = Settings.of(os.environ).max_deaths
+        watch = Watch(Ledger(client, "", max_deaths=deaths))
         # Often enough for the two looks at a dead RelayWorker to fit into a minute.
-        return Sweeper(client, also=[lambda: watch.look().back], interval=_INTERVAL)
+        return Sweeper(client, also=[lambda: watch.look().back], interval=_INTERVAL, deaths=deaths)
 
     return SweepThread(make, tell=_say)
 

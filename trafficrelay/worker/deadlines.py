@@ -19,6 +19,10 @@ from rq.timeouts import BaseTimeoutException, JobTimeoutException
 
 _CLEAR: Final = 256
 
+_AGAIN: Final = 10.0
+"""Seconds after which a time-out is thrown again. A fifth of them ends up in an `except Exception` of somebody's code,
+that of `logging` for one; and a `finally` has that long to clean up."""
+
 _raise_in: Final = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -37,9 +41,9 @@ class Guarded:
         self._thrown = False
 
     def throw(self, error: type[BaseException]) -> bool:
-        """Raise an exception in the thread, if the work goes on and nothing has been thrown yet."""
+        """Raise an exception in the thread, if the work goes on."""
         with self._lock:
-            if self._over or self._thrown:
+            if self._over:
                 return False
             self._thrown = True
             _raise_in(ctypes.c_ulong(self._thread), ctypes.py_object(error))
@@ -89,16 +93,7 @@ class Watcher:
         """
         guarded = Guarded(seconds)
         if seconds > 0:
-            with self._changed:
-                entry = (time.monotonic() + seconds, next(self._numbers), guarded, error)
-                heapq.heappush(self._deadlines, entry)
-                if len(self._deadlines) > self._clear_at:
-                    # Jobs mostly end long before their time, which may be hours.
-                    self._deadlines = [entry for entry in self._deadlines if not entry[2].is_over]
-                    heapq.heapify(self._deadlines)
-                    self._clear_at = 2 * len(self._deadlines) + _CLEAR
-                if self._deadlines[0] is entry:
-                    self._changed.notify()
+            self._push(seconds, guarded, error)
         return guarded
 
     def close(self) -> None:
@@ -107,6 +102,18 @@ class Watcher:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def _push(self, seconds: float, guarded: Guarded, error: type[BaseException]) -> None:
+        with self._changed:
+            entry = (time.monotonic() + seconds, next(self._numbers), guarded, error)
+            heapq.heappush(self._deadlines, entry)
+            if len(self._deadlines) > self._clear_at:
+                # Jobs mostly end long before their time, which may be hours.
+                self._deadlines = [entry for entry in self._deadlines if not entry[2].is_over]
+                heapq.heapify(self._deadlines)
+                self._clear_at = 2 * len(self._deadlines) + _CLEAR
+            if self._deadlines[0] is entry:
+                self._changed.notify()
 
     def _watch(self) -> None:
         while True:
@@ -120,7 +127,8 @@ class Watcher:
                 if self._closed:
                     return
                 _, _, guarded, error = heapq.heappop(self._deadlines)
-            guarded.throw(_with_text(error, guarded.seconds))
+            if guarded.throw(_with_text(error, guarded.seconds)):
+                self._push(_AGAIN, guarded, error)
 
 
 def _with_text(error: type[BaseException], seconds: float) -> type[BaseException]:

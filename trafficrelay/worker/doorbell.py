@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import redis
-from redis.exceptions import RedisError
 
 _LONGEST: Final = 1.0
 """Seconds that one wait takes at most: less than a reply may take. Then it is seen whether anybody still listens."""
+
+_DEAF: Final = 0.05
+_MOST_DEAF: Final = 1.0
 
 
 class Doorbell:
@@ -32,7 +34,8 @@ class Doorbell:
         self._client = client
         self._ring = ring
         self._armed = threading.Event()
-        self._closed = False
+        self._closed = self._rang = False
+        self._deaf, self._deaf_until = _DEAF, 0.0
         self._threads = [
             threading.Thread(target=self._watch, args=(key,), name=f"trafficrelay-doorbell-{key}", daemon=True)
             for key in keys
@@ -40,13 +43,21 @@ class Doorbell:
         for thread in self._threads:
             thread.start()
 
-    def arm(self) -> None:
-        """Let it ring once."""
-        self._armed.set()
+    def arm(self) -> float:
+        """Let it ring once, unless it has just rung for nothing: then it gives the seconds until it may ring again."""
+        deaf = self._deaf_until - time.monotonic()
+        if deaf <= 0:
+            self._armed.set()
+        return max(0.0, deaf)
 
-    def disarm(self) -> None:
-        """Let it be silent. A ring that is on its way may still come."""
-        self._armed.clear()
+    def answered(self, *, found: bool) -> None:
+        """Note whether there was a job for this worker. What has to wait lies in its queue, and would ring at once."""
+        if found:
+            self._deaf = _DEAF
+        elif self._rang:
+            self._deaf_until = time.monotonic() + self._deaf
+            self._deaf = min(_MOST_DEAF, self._deaf * 2)
+        self._rang = False
 
     def close(self) -> None:
         """Let it never ring again. Its threads are left to their replies."""
@@ -61,12 +72,11 @@ class Doorbell:
                 return
             try:
                 found = self._client.blmove(key, key, _LONGEST, "LEFT", "LEFT")  # type: ignore[arg-type]
-            except RedisError:
+            except Exception:
                 # The worker finds by itself that Redis is away. A queue that is no list is its matter too.
                 time.sleep(1.0)
                 continue
-            except ValueError:
-                return  # closed under us
             if found is not None and self._armed.is_set():
                 self._armed.clear()
+                self._rang = True
                 self._ring()

@@ -24,7 +24,7 @@
 --       2  1 if the workers are suspended
 --       3  for each job: the number of its parts and their lengths, packed
 --       4  the parts of all jobs: id, the number of its queue, its execution, its hash as it was
---       5  1 if there may be more of them, behind so many that are deleted that it was enough for one time
+--       5  1 if there may be more of them: so many are deleted, or they are so large, that it was enough for one time
 --
 -- A call from Lua takes some 2 us, twice what most of these commands do. So what can be said of many jobs at once is.
 
@@ -32,12 +32,15 @@ local held, leases, worker_key, executions_key, broken = KEYS[1], KEYS[2], KEYS[
 local worker, now, stamp, interval = ARGV[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local lists_executions, wanted = ARGV[7] == '1', tonumber(ARGV[10])
 local whole = math.floor(stamp)
+local HEAVY = 16 * 1024 * 1024  -- bytes of jobs that are given at a time: a reply may take two seconds
 local at = 15
 
 -- Fails before anything is written if one of our own keys holds something else.
 redis.call('HLEN', held)
 redis.call('HLEN', broken)
-redis.call('ZCARD', leases)
+-- The first write. Redis looks only at this one whether its memory is full: then nothing of all this is done. Further
+-- down it would be taken for a fault of a job.
+redis.call('ZADD', leases, redis.call('TIME')[1] + tonumber(ARGV[2]), worker)
 
 -- Collects the arguments of commands on several keys, to say each once.
 local function gatherer(command)
@@ -72,6 +75,7 @@ end
 local outcomes, gone, not_started, worked = {}, {}, {}, 0
 local add_finished, write_finished = gatherer('ZADD')
 local drop_started, write_started = gatherer('ZREM')
+local drop_failed, write_unfailed = gatherer('ZREM')
 
 local function finish(one)
   local job, results = JOB .. one.id, RESULTS .. one.id
@@ -115,6 +119,7 @@ local function end_one(one, holder)
   if not fine then return words(outcome) end
   if outcome ~= 0 then return outcome end
   drop_started(STARTED .. one.queue, one.entry)
+  drop_failed(FAILED .. one.queue, one.id)
   gone[#gone + 1] = one.id
   not_started[#not_started + 1] = one.entry
   return 0
@@ -133,6 +138,8 @@ if #not_started > 0 then
   for number, entry in ipairs(not_started) do keys[number] = EXECUTION .. entry end
   redis.call('DEL', unpack(keys))
   if lists_executions then redis.call('SREM', executions_key, unpack(not_started)) end
+  -- RQ may have taken a job for abandoned, when Redis was away for long and the worker could not say that it runs.
+  write_unfailed()
   redis.call('HINCRBY', worker_key, 'successful_job_count', #not_started)
 end
 write_started()
@@ -150,6 +157,7 @@ local function execution_id(number) return ARGV[13] .. string.format('%08x', num
 -- A job is begun here, as RQ's worker begins it, because there is a thread that waits for it. Gives `true`; or 'gone' if
 -- somebody deleted it while it was queued; or 'wait' if two workers died with it, and another such one runs here: the one
 -- that kills has to do it alone.
+local weight = 0
 local function begin(id, place, queue, execution)
   local flat = redis.call('HGETALL', JOB .. id)
   if #flat == 0 then return 'gone' end
@@ -158,7 +166,7 @@ local function begin(id, place, queue, execution)
     local name = flat[number]
     if name == 'timeout' then timeout = tonumber(flat[number + 1]) or 0
     elseif name == 'origin' and flat[number + 1] ~= '' then queue = flat[number + 1]
-    elseif name == 'trafficrelay_deaths' then deaths = tonumber(flat[number + 1]) or 0 end
+    elseif name == DEATHS then deaths = tonumber(flat[number + 1]) or 0 end
   end
   if deaths >= 2 then
     if suspects > 0 then return 'wait' end
@@ -180,6 +188,7 @@ local function begin(id, place, queue, execution)
   redis.call('HSET', JOB .. id, 'status', 'started', 'started_at', now, 'last_heartbeat', now, 'worker_name', worker)
   add_started(STARTED .. queue, whole + ttl, entry)
   entries[#entries + 1] = entry
+  for number = 2, #flat, 2 do weight = weight + #flat[number] end
   sizes[#sizes + 1] = #flat + 3
   for _, part in ipairs({id, tostring(place), execution}) do
     parts[#parts + 1] = part
@@ -194,14 +203,11 @@ local function begin(id, place, queue, execution)
   return true
 end
 
--- Whether a job runs here already: one whose id is in the queue twice runs once at a time.
-local function runs_here(holder) return holder and string.match(holder, '^(.*):') == worker end
-
--- Takes up to so many jobs from one queue. What has to wait goes back to where it was.
+-- Takes up to so many jobs from one queue.
 local function take(place, most)
   local key, waiting, got = KEYS[6 + place], {}, 0
   local queue = string.sub(key, #QUEUE + 1)
-  while got < most and looked < 1000 do
+  while got < most and looked < 1000 and #waiting < 100 do
     local ids = redis.pcall('LPOP', key, most - got)
     if type(ids) ~= 'table' or ids['err'] then break end
     looked = looked + #ids
@@ -210,7 +216,8 @@ local function take(place, most)
     for number, id in ipairs(ids) do
       if string.find(id, '[^\33-\126]') then
         redis.call('HSET', broken, id, cjson.encode({queue = queue, at = now, why = 'Its id is none that RQ gives.'}))
-      elseif seen[id] or runs_here(holders[number]) then
+      elseif seen[id] or holders[number] then
+        -- Its id is in the queue twice, and it runs already. Once at a time is enough.
         waiting[#waiting + 1] = id
       else
         seen[id] = true
@@ -221,14 +228,15 @@ local function take(place, most)
       end
     end
     if #holds > 0 then redis.call('HSET', held, unpack(holds)) end
-    local unheld = {}
+    local unheld, heavy = {}, {}
     for number, id in ipairs(mine) do
-      local execution = execution_id(first + number - 1)
-      local fine, began = pcall(begin, id, place, queue, execution)
+      local execution, fine, began = execution_id(first + number - 1), true, 'heavy'
+      if weight < HEAVY then fine, began = pcall(begin, id, place, queue, execution) end
       if fine and began == true then
         got = got + 1
       else
         if began == 'wait' then waiting[#waiting + 1] = id end
+        if began == 'heavy' then heavy[#heavy + 1] = id end
         if not fine then
           -- Somebody else wrote into its keys. It is set aside, to be looked at, and not touched any more.
           redis.call('HSET', broken, id, cjson.encode({queue = queue, at = now, why = words(began)}))
@@ -238,8 +246,11 @@ local function take(place, most)
       end
     end
     if #unheld > 0 then redis.call('HDEL', held, unpack(unheld)) end
+    for last = #heavy, 1, -1 do redis.call('LPUSH', key, heavy[last]) end
+    if weight >= HEAVY then break end
   end
-  for last = #waiting, 1, -1 do redis.call('LPUSH', key, waiting[last]) end
+  -- To the end: those behind it need not wait as well.
+  if #waiting > 0 then redis.call('RPUSH', key, unpack(waiting)) end
   return got
 end
 
@@ -248,7 +259,7 @@ if wanted > 0 and not suspended then
   repeat
     found = 0
     for place = 1, #KEYS - 6 do
-      if begun < wanted then found = found + take(place, turns and 1 or wanted - begun) end
+      if begun < wanted and weight < HEAVY then found = found + take(place, turns and 1 or wanted - begun) end
     end
   until not turns or found == 0 or begun >= wanted
 end
@@ -265,6 +276,4 @@ elseif current ~= '' then
 else
   redis.call('HDEL', worker_key, 'current_job')
 end
-local clock = redis.call('TIME')
-redis.call('ZADD', leases, clock[1] + tonumber(ARGV[2]), worker)
-return {outcomes, suspended and 1 or 0, cmsgpack.pack(sizes), table.concat(parts), looked >= 1000 and 1 or 0}
+return {outcomes, suspended and 1 or 0, cmsgpack.pack(sizes), table.concat(parts), (looked >= 1000 or weight >= HEAVY) and 1 or 0}

@@ -21,25 +21,26 @@ LOOKS: Final = 8.0
 """Seconds for which a worker must have been seen dead. After an outage of Redis all look dead for a moment."""
 
 
+ADOPTS: Final = 60.0
+"""Seconds between two looks for jobs whose holder is not known at all."""
+
+_NAMED: Final = 10
+
+
 class Watch:
     """Puts back what dead workers held.
+
+    Since when a worker is seen dead stands in Redis: one that looks may not live for long enough itself.
 
     Args:
         ledger: where.
         failed: is told the ids of jobs that have failed; others may wait for them.
-        clock: the time in seconds.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        failed: Callable[[Sequence[str]], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, ledger: Ledger, failed: Callable[[Sequence[str]], None] | None = None) -> None:
         self._ledger = ledger
         self._failed = failed
-        self._clock = clock
-        self._seen: dict[tuple[str, bytes], float] = {}
+        self._adopt_at = float("-inf")
 
     def look(self) -> Reclaimed:
         """Look once; workers that were seen dead for long enough lose their jobs.
@@ -47,18 +48,17 @@ class Watch:
         Raises:
             RedisError: Redis does not answer.
         """
-        now, total = self._clock(), Reclaimed()
-        dead = self._ledger.expired()
-        self._seen = {key: self._seen.get(key, now) for key in dead.items()}
-        for (worker, until), since in self._seen.items():
-            if now - since < LOOKS:
-                continue
+        total = Reclaimed()
+        if time.monotonic() >= self._adopt_at:
+            self._ledger.adopt()
+            self._adopt_at = time.monotonic() + ADOPTS
+        for worker, until in self._ledger.dead_for(LOOKS).items():
             got = self._ledger.reclaim(worker, until)
             total += got
             if got.back or got.failed or got.aside:
                 log.warning(
-                    "the worker %s is dead: %d of its jobs are in their queues again, %d failed, %d were set aside",
-                    worker, got.back, len(got.failed), len(got.aside),
+                    "the worker %s is dead: %d of its jobs are in their queues again, %d failed (%s), %d set aside",
+                    worker, got.back, len(got.failed), ", ".join(got.failed[:_NAMED]) or "none", len(got.aside),
                 )  # fmt: skip
             if (got.failed or got.ended) and self._failed is not None:
                 self._failed(got.failed + got.ended)
@@ -74,6 +74,7 @@ class Keeper:
 
     def __init__(self, tasks: Sequence[tuple[float, Callable[[], object]]]) -> None:
         self._tasks = tasks
+        self._away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="trafficrelay-keeper", daemon=True)
         self._thread.start()
@@ -97,6 +98,12 @@ class Keeper:
         try:
             task()
         except RedisError as error:
-            log.warning("Redis does not answer (%s); trying again", type(error).__name__)
+            if not self._away:
+                log.warning("Redis does not answer (%s); this is tried again", type(error).__name__)
+            self._away = True
+            return
         except Exception:
             log.exception("%s failed; trying again", getattr(task, "__name__", task))
+        if self._away:
+            log.warning("Redis answers again")
+        self._away = False

@@ -30,7 +30,7 @@ from rq.worker import BaseWorker
 
 from ..event import now
 from ..outbox.broken import Broken, set_aside
-from ..outbox.names import BROKEN_KEY, HELD_KEY, LEASES_KEY
+from ..outbox.names import BEGUN, BROKEN_KEY, DEAD_KEY, DEATHS, HELD_KEY, LEASES_KEY, ONCE
 
 LEASE: Final = 15
 """Seconds for which a worker is known to live after it has said so."""
@@ -59,6 +59,9 @@ def _names() -> str:
         "STARTED": StartedJobRegistry.key_template.format(""),
         "FINISHED": FinishedJobRegistry.key_template.format(""),
         "FAILED": FailedJobRegistry.key_template.format(""),
+        "ONCE": ONCE,
+        "BEGUN": BEGUN,
+        "DEATHS": DEATHS,
     }
     return "".join(f"local {name} = {value!r}\n" for name, value in names.items())
 
@@ -101,6 +104,21 @@ class Ended(Held):
 
     queue: str
     written: tuple[Any, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Living(Held):
+    """A job that runs.
+
+    Attributes:
+        queue: the name of its queue.
+        ttl: seconds until its next heartbeat has to come.
+        revive: whether RQ may have taken it for abandoned: it runs, and nobody could say so for long.
+    """
+
+    queue: str
+    ttl: int
+    revive: bool
 
 
 WRITTEN: Final = 0
@@ -219,27 +237,30 @@ class Ledger:
         outcomes, suspended, sizes, parts, more = self._exchange(keys=keys, args=args)
         return Exchanged(outcomes, bool(suspended), _begun(_SIZES.decode(sizes), parts), bool(more))
 
-    def beat(self, running: Iterable[tuple[Held, str, int]], *, worker_ttl: int, aloud: bool) -> tuple[bool, list[str]]:
+    def beat(self, running: Iterable[Living], *, worker_ttl: int, aloud: bool) -> bool:
         """Say that the worker lives, and what it runs.
 
         Args:
-            running: its jobs, each with the name of its queue and the seconds until its next heartbeat.
+            running: its jobs.
             worker_ttl: seconds for which RQ knows the worker.
             aloud: whether RQ is told too.
 
         Returns:
-            Whether RQ did not know the worker any more; and the ids of jobs that it does not hold any more.
+            Whether RQ did not know the worker any more.
         """
         moment = now()
         args: list[Any] = [self._name, LEASE, utcformat(moment), moment.timestamp(), worker_ttl, int(aloud)]
-        for held, queue, ttl in running:
-            args += (held.id, held.execution, queue, ttl)
-        gone, lost = self._beat(keys=[HELD_KEY, LEASES_KEY, self._worker, self._executions], args=args)
-        return bool(gone), [one.decode() for one in lost]
+        for one in running:
+            args += (one.id, one.execution, one.queue, one.ttl, int(one.revive))
+        return bool(self._beat(keys=[HELD_KEY, LEASES_KEY, self._worker, self._executions], args=args))
 
     def holds(self, job: Held) -> bool:
         """Say whether this worker holds a job still: if it was taken for dead, others have it by now."""
         return self._redis.hget(HELD_KEY, job.id) == f"{self._name}:{job.execution}".encode()
+
+    def is_written(self, job: Held, queue: str) -> bool:
+        """Say whether RQ's code has written what has become of a job: its entry goes in the same step."""
+        return self._redis.zscore(StartedJobRegistry.key_template.format(queue), f"{job.id}:{job.execution}") is None
 
     def strays(self, known: Iterable[str]) -> list[Held]:
         """Give the jobs that this worker holds and does not know: of an exchange whose reply got lost."""
@@ -260,18 +281,43 @@ class Ledger:
         if not self._held_by(self._name):
             self._redis.zrem(LEASES_KEY, self._name)
 
-    def expired(self) -> dict[str, bytes]:
-        """Give the workers that are not known to live, and until when each was."""
+    def dead_for(self, seconds: float) -> dict[str, bytes]:
+        """Give the workers that have been seen dead for so long, and until when each was known to live.
+
+        Dead is also one whose time lies further ahead than any that was given: Redis' clock has been put back, or
+        another server is the master now. Who lives says so again within seconds.
+        """
         time: Any = self._redis.time()
-        found: Any = self._redis.zrange(LEASES_KEY, "-inf", time[0], byscore=True, withscores=True)
-        return {name.decode(): b"%d" % int(score) for name, score in found}
+        found: Any = self._redis.zrange(LEASES_KEY, 0, -1, withscores=True)
+        dead = {name: b"%d" % int(score) for name, score in found if not time[0] < score <= time[0] + 2 * LEASE}
+        seen: Any = self._redis.hgetall(DEAD_KEY) if dead or self._redis.exists(DEAD_KEY) else {}
+        since = {
+            name: float(at) for name, told in seen.items() for until, at in [told.split()] if dead.get(name) == until
+        }
+        fresh = {name: b"%s %d" % (until, time[0]) for name, until in dead.items() if name not in since}
+        with self._redis.pipeline() as pipeline:
+            if gone := [name for name in seen if name not in dead]:
+                pipeline.hdel(DEAD_KEY, *gone)
+            if fresh:
+                pipeline.hset(DEAD_KEY, mapping=fresh)
+            pipeline.execute()
+        return {name.decode(errors="replace"): dead[name] for name, at in since.items() if time[0] - at >= seconds}
+
+    def adopt(self) -> None:
+        """Give workers that hold jobs and are not known at all a time to live, so that somebody looks after them."""
+        holders = {
+            by.decode(errors="replace").rpartition(":")[0] for _, by in self._redis.hscan_iter(HELD_KEY, count=1000)
+        }
+        if holders:
+            time: Any = self._redis.time()
+            self._redis.zadd(LEASES_KEY, dict.fromkeys(holders, time[0]), nx=True)
 
     def reclaim(self, worker: str, until: bytes) -> Reclaimed:
         """Put the jobs of a dead worker back.
 
         Args:
             worker: its name.
-            until: until when it was known to live, as `expired` said. If it has said since that it lives, nothing
+            until: until when it was known to live, as `dead_for` said. If it has said since that it lives, nothing
                 happens.
         """
         total = self._put_back(worker, until, self._held_by(worker), died=True)
@@ -279,6 +325,10 @@ class Ledger:
         if not self._held_by(worker) and self._redis.zscore(LEASES_KEY, worker) == float(until):
             self._redis.zrem(LEASES_KEY, worker)
         return total
+
+    def absolve(self, job: Held) -> None:
+        """Forget how many workers died with a job: it has ended, so it kills none."""
+        self._redis.hdel(RQJob.key_for(job.id), DEATHS)
 
     def set_aside(self, job: Held, queue: str, why: str) -> None:
         """Keep a job that cannot be read where it can be seen, and hold it no more."""

@@ -11,17 +11,21 @@ from queue import Empty, SimpleQueue
 from random import shuffle
 from typing import Final
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue
 from rq.job import Job as RQJob
 from rq.utils import now
 from rq.worker import BaseWorker
 
 from ..errors import JobBroken
+from .backlog import Backlog, size_of
 from .deadlines import Watcher
 from .dependents import enqueue_ready
 from .doorbell import Doorbell
 from .ledger import HAS_DEPENDENTS, NOT_OURS, UNWRITTEN, WRITTEN, Begun, Ended, Exchanged, Held, Ledger
+from .pace import PATIENCE, Pace
 from .running import Run
 from .settings import Terms
 from .taken import read
@@ -32,17 +36,8 @@ log: Final = logging.getLogger("rq.worker")
 _LINGER: Final = 0.001
 """Seconds that the first of several jobs waits for others to end, so that one round trip tells of all."""
 
-_SHORT: Final = 0.01
-"""Seconds: of jobs that take less, as many more than there are threads are taken as the threads do in this time. The
-threads have something to do then while Redis is talked to (1.9 times the rate of jobs that do nothing)."""
-
-_MOST_AHEAD: Final = 64
-_PATIENCE: Final = 0.25
-"""Seconds that a job waits at most for a thread of this worker; then it goes back, for others to take."""
-
 _SUSPENDED_WAIT: Final = 1.0
-_DEAF: Final = 0.05
-_LONGEST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 5.0
 GRACE: Final = 60.0
 """Seconds after its time-out after which a job that cannot be interrupted is given up, as by RQ's `Worker`."""
 
@@ -76,7 +71,7 @@ class Loop:
         self._queues: list[Queue] = list(worker.queues)
         self._events: SimpleQueue[tuple[Run, Ended] | None] = SimpleQueue()
         self._runs: dict[str, Run] = {}
-        self._unwritten: list[tuple[Run, Ended]] = []
+        self._backlog = Backlog()
         self._threads = JobThreads(terms.concurrency)
         # Beside those of jobs: what has ended must not wait for what is long.
         self._finishers = JobThreads(1)
@@ -86,9 +81,7 @@ class Loop:
         self._stop = self._stop_said = False
         self._cold = False
         self._pause = 0.0
-        self._mean = _PATIENCE
-        self._rung = False
-        self._deaf_until = 0.0
+        self._pace = Pace(terms.concurrency)
         self._ended = 0
         self._idle_since = time.monotonic()
 
@@ -103,7 +96,7 @@ class Loop:
 
     def ring(self) -> None:
         """Say that a queue may have jobs."""
-        self._maybe_jobs = self._rung = True
+        self._maybe_jobs = True
         self._events.put(None)
 
     def listen(self, bell: Doorbell) -> None:
@@ -140,12 +133,12 @@ class Loop:
     def give_up_overdue(self) -> None:
         """Fail the jobs whose threads cannot be interrupted; others take the threads' places."""
         for run in self.runs:
-            if run.overdue > GRACE and (ended := run.give_up()) is not None:
+            if run.overdue > GRACE and run.drop():
                 self._threads.add()
-                self._events.put((run, ended))
+                self._finishers.submit(partial(self._finish, run, run.give_up))
 
     def _is_over(self) -> bool:
-        if self._runs or self._unwritten:
+        if self._runs or self._backlog:
             return False
         if self._stop:
             return True
@@ -184,16 +177,10 @@ class Loop:
     def _wanted(self) -> int:
         if self._stop:
             return 0
-        wanted = self._terms.concurrency + self._ahead() - len(self._runs)
+        wanted = self._terms.concurrency + self._pace.ahead - len(self._runs)
         if self._terms.max_jobs is not None:
-            wanted = min(wanted, self._terms.max_jobs - self._ended - len(self._runs) - len(self._unwritten))
+            wanted = min(wanted, self._terms.max_jobs - self._ended - len(self._runs) - len(self._backlog))
         return max(0, wanted)
-
-    def _ahead(self) -> int:
-        """Say how many jobs may wait for a thread here."""
-        if self._mean > _SHORT:
-            return 0
-        return min(_MOST_AHEAD, int(self._terms.concurrency * _SHORT / max(self._mean, 1e-6)))
 
     def _gather(self) -> list[tuple[Run, Ended]]:
         """Wait until there is something to do; give the jobs that have ended."""
@@ -214,18 +201,17 @@ class Loop:
         """Say for how long nothing has to be done unless something happens."""
         if self._pause:
             return self._pause
+        if self._backlog:
+            return 0.0
         if self._suspended and not self._runs:
             return _SUSPENDED_WAIT
         wanted = self._wanted()
         if wanted and self._maybe_jobs and not self._suspended:
             return 0.0
         if len(self._runs) > self._terms.concurrency:
-            return _PATIENCE  # some wait for a thread
-        if wanted and self._bell is not None and not self._suspended:
-            deaf = self._deaf_until - time.monotonic()
-            if deaf > 0:
-                return deaf
-            self._bell.arm()
+            return PATIENCE  # some wait for a thread
+        if wanted and self._bell is not None and not self._suspended and (deaf := self._bell.arm()):
+            return deaf
         idle = self._terms.max_idle_time
         if idle is not None and not self._runs:
             return max(0.01, min(5.0, idle - (time.monotonic() - self._idle_since)))
@@ -234,38 +220,47 @@ class Loop:
     def _exchange(self, ended: Sequence[tuple[Run, Ended]]) -> None:
         for run, _ in ended:
             self._runs.pop(run.taken.execution.id, None)
-        self._unwritten.extend(ended)
-        wanted = 0
+        self._backlog.add(ended)
         try:
             self._withdraw()
-            wanted = self._wanted()
             if self._pause:
-                strays = self._ledger.strays(run.taken.held.id for run in self.runs)
-                known = {run.taken.held.id for run, _ in self._unwritten}
-                self._give_back([held for held in strays if held.id not in known])
-            got = self._send([ended for _, ended in self._unwritten], wanted)
+                known = self._backlog.ids | {run.taken.held.id for run in self.runs}
+                self._give_back(self._ledger.strays(known))
         except RedisError as error:
             self._wait_for_redis(error)
             return
+        portion, wanted = self._backlog.portion(), self._wanted()
+        try:
+            got = self._send([ended for _, ended in portion], wanted)
+        except RedisError as error:
+            self._wait_for_redis(error)
+            self._backlog.narrow(len(portion))
+            # Redis has to take what is written else: then it is the size of this one, or the time that it takes.
+            if (
+                len(portion) == 1
+                and isinstance(error, RedisConnectionError | RedisTimeoutError)
+                and self._is_writable()
+            ):
+                self._fail_unstorable(self._backlog.refused())
+            return
         self._pause = 0.0
+        if got.suspended and not self._suspended:
+            log.info("Worker %s: suspended, run `rq resume` to resume", self._worker.name)
         self._suspended = got.suspended
         if wanted:
             self._maybe_jobs = len(got.begun) >= wanted or got.more
-        written, self._unwritten = self._unwritten, []
-        for (run, one), outcome in zip(written, got.outcomes, strict=True):
+        self._backlog.taken(len(portion))
+        for (run, one), outcome in zip(portion, got.outcomes, strict=True):
             self._safely(partial(self._note, run, one, outcome))
         for begun in got.begun:
             self._safely(partial(self._begin, begun))
         if got.begun and self._terms.strategy == "round_robin":
             place = got.begun[-1].place
             self._queues = self._queues[place:] + self._queues[:place]
-        if got.begun or written:
+        if got.begun or portion:
             self._idle_since = time.monotonic()
-        if wanted:
-            if self._rung and not got.begun:
-                # What is in the queues has to wait, or others were faster. The bell would ring again at once.
-                self._deaf_until = time.monotonic() + _DEAF
-            self._rung = False
+        if wanted and self._bell is not None:
+            self._bell.answered(found=bool(got.begun))
 
     def _safely(self, call: Callable[[], None]) -> None:
         """Do something about one job. If Redis does not answer, the job stays held, and is a stray from then on."""
@@ -275,11 +270,10 @@ class Loop:
             self._wait_for_redis(error)
 
     def _wait_for_redis(self, error: RedisError) -> None:
+        if not self._pause:
+            text = "Worker %s: Redis did not answer (%s: %s); this is tried again"
+            log.error(text, self._worker.name, type(error).__name__, error)
         self._pause = min(_LONGEST_PAUSE, max(0.5, self._pause * 2))
-        log.error(
-            "Worker %s: Redis did not answer (%s: %s); trying again in %g s",
-            self._worker.name, type(error).__name__, error, self._pause,
-        )  # fmt: skip
 
     def _send(self, ended: Sequence[Ended], wanted: int) -> Exchanged:
         terms = self._terms
@@ -308,14 +302,19 @@ class Loop:
         if log.isEnabledFor(logging.INFO):
             said = f": {taken.job.description} ({begun.id})" if worker.log_job_description else f": {begun.id}"
             log.info("Worker %s: %s%s", worker.name, queue.name, said)
-        run = Run(worker, taken, self._watcher, self._ledger.holds, self._turn, self._check)
+        run = Run(worker, taken, self._watcher, self._ledger, self._turn, self._check)
         self._runs[taken.execution.id] = run
         self._threads.submit(lambda: self._run(run))
 
     def _run(self, run: Run) -> bool:
         if not run.begin():
             return True
-        ended = run()
+        try:
+            ended = run()
+        except BaseException:
+            # Whatever it is, the thread goes on; the ledger sees that nothing was written.
+            log.exception("Worker %s: job %s could not be run", self._worker.name, run.taken.job.id)
+            ended = Ended(run.taken.held.id, run.taken.held.execution, run.taken.job.origin)
         if ended is None:
             return False  # it was given up, and another thread has this one's place
         self._events.put((run, ended))
@@ -325,31 +324,52 @@ class Loop:
         worker, job = self._worker, run.taken.job
         if outcome == HAS_DEPENDENTS:
             self._runs[run.taken.execution.id] = run
-            self._finishers.submit(lambda: self._finish(run))
+            self._finishers.submit(partial(self._finish, run, run.finish_rqs_way))
             return
         self._ended += 1
-        self._mean += (run.seconds - self._mean) / 16
+        if outcome == WRITTEN and run.taken.deaths:
+            self._ledger.absolve(run.taken.held)
+        self._pace.took(run.seconds)
         if outcome == WRITTEN and ended.written:
             log.info("Worker %s: %s: Job OK (%s)", worker.name, job.origin, job.id)
             if worker.log_result_lifespan:
-                log.info("Worker %s: job %s result is %s", worker.name, job.id, _kept(ended.written[3]))
+                ttl = ended.written[3]
+                kept = f"is kept for {ttl} seconds" if ttl > 0 else "will never expire, clean up result key manually"
+                log.info("Worker %s: job %s result %s", worker.name, job.id, kept)
         elif outcome == NOT_OURS:
             log.warning(
                 "Worker %s: job %s was put back meanwhile; what it came to here is not written", worker.name, job.id
             )
         elif outcome == UNWRITTEN:
-            # It counts as a death: what cannot be written must not be run for ever.
-            self._give_back([run.taken.held], died=True)
+            # Unless Redis was away it counts as a death: what cannot be written must not be run for ever.
+            self._give_back([run.taken.held], died=not run.unheard)
         elif isinstance(outcome, bytes):
             log.error("Worker %s: job %s was set aside: %s", worker.name, job.id, outcome.decode(errors="replace"))
             self._ledger.set_aside(run.taken.held, job.origin, outcome.decode(errors="replace"))
+
+    def _is_writable(self) -> bool:
+        try:
+            self._send([], 0)
+        except RedisError:
+            return False
+        return True
+
+    def _fail_unstorable(self, refused: tuple[Run, Ended] | None) -> None:
+        if refused is None:
+            return
+        run, size = refused[0], size_of(refused[1])
+        log.error(
+            "Worker %s: Redis does not take the result of job %s (%d bytes)", self._worker.name, run.taken.job.id, size
+        )
+        self._runs[run.taken.execution.id] = run
+        self._finishers.submit(partial(self._finish, run, partial(run.fail_unstorable, size)))
 
     def _give_back(self, jobs: Sequence[Held], *, died: bool = False) -> None:
         self._ledger.give_back(jobs, died=died)
         self._maybe_jobs = True
 
-    def _finish(self, run: Run) -> bool:
-        self._events.put((run, run.finish_rqs_way()))
+    def _finish(self, run: Run, write: Callable[[], Ended]) -> bool:
+        self._events.put((run, write()))
         return True
 
     def _withdraw(self) -> None:
@@ -357,9 +377,9 @@ class Loop:
         if len(self._runs) <= self._terms.concurrency:
             return
         waiting = [run for run in self.runs if run.waits]
-        if not waiting or time.monotonic() - waiting[0].taken_at < _PATIENCE:
+        if not waiting or time.monotonic() - waiting[0].taken_at < PATIENCE:
             return
-        self._mean = _PATIENCE
+        self._pace.slow()
         given = [run for run in waiting if run.begin()]
         for run in given:
             # First: if Redis does not answer now, they are strays.
@@ -375,11 +395,6 @@ class Loop:
         except RedisError:
             log.error("Worker %s: cold shut down; its jobs will be found", self._worker.name)
         else:
-            log.warning("Worker %s: cold shut down; %d jobs go back to their queues", self._worker.name, got.back)
+            text = "Worker %s: cold shut down; %d jobs go back to their queues, %d must not run twice and failed: %s"
+            log.warning(text, self._worker.name, got.back, len(got.failed), ", ".join(got.failed[:10]) or "none")
         raise SystemExit
-
-
-def _kept(seconds: int) -> str:
-    if seconds > 0:
-        return f"kept for {seconds} seconds"
-    return "never going to expire, clean up result key manually"

@@ -5,13 +5,6 @@ local function words(wrong)
   return type(wrong) == 'table' and wrong['err'] or tostring(wrong)
 end
 
--- The value of a field in what HGETALL gave.
-local function field(flat, name)
-  for at = 1, #flat, 2 do
-    if flat[at] == name then return flat[at + 1] end
-  end
-end
-
 -- Forgets that a job runs: RQ's entries of one execution, and ours.
 local function forget(held, worker_executions, id, execution, queue)
   local entry = id .. ':' .. execution

@@ -15,6 +15,9 @@
 local held, worker = KEYS[1], ARGV[1]
 if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], worker) ~= ARGV[2] then return {0, {}, {}, {}} end
 
+-- Redis looks at the first write whether its memory is full. Then nothing of all this is done.
+redis.call('ZADD', KEYS[2], 'XX', 0, '')
+
 local died, back, failed, aside, ended = ARGV[6] == '1', 0, {}, {}, {}
 local ENDED = {finished = true, failed = true, canceled = true, stopped = true}
 
@@ -36,8 +39,8 @@ end
 
 local function put_back(id, execution)
   local key = JOB .. id
-  local fields = redis.call('HMGET', key, 'status', 'origin', 'worker_name', 'trafficrelay_once', 'trafficrelay_deaths',
-    'failure_ttl', 'data', 'trafficrelay_begun')
+  local fields = redis.call('HMGET', key, 'status', 'origin', 'worker_name', ONCE, DEATHS,
+    'failure_ttl', 'data', BEGUN)
   local status, queue = fields[1], fields[2]
   if not fields[7] then
     redis.call('HDEL', held, id)
@@ -52,7 +55,7 @@ local function put_back(id, execution)
     return
   end
   local deaths = (tonumber(fields[5] or 0) or 0) + (died and 1 or 0)
-  if died then redis.call('HSET', key, 'trafficrelay_deaths', deaths) end
+  if died then redis.call('HSET', key, DEATHS, deaths) end
   if fields[4] == '1' and fields[8] == execution then
     fail(id, execution, queue, ARGV[9], fields[6])
   elseif died and deaths >= tonumber(ARGV[5]) then

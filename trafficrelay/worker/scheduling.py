@@ -78,7 +78,7 @@ class ThreadScheduler(RQScheduler):
                 self._once()
             except RedisError as error:
                 wait = 5.0
-                log.warning("scheduler: Redis does not answer (%s); trying again", type(error).__name__)
+                log.debug("scheduler: Redis does not answer (%s); trying again", type(error).__name__)
             except Exception:
                 wait = 30.0
                 log.exception("scheduler: failed; trying again")

@@ -51,7 +51,8 @@ class Settings:
             )
         return cls(
             concurrency=_number(environ, CONCURRENCY_VARIABLE, CONCURRENCY, MAX_CONCURRENCY),
-            max_deaths=_number(environ, MAX_DEATHS_VARIABLE, MAX_DEATHS, 1_000_000),
+            # From the third on a suspect runs without others of its kind. Fewer would fail innocents.
+            max_deaths=_number(environ, MAX_DEATHS_VARIABLE, MAX_DEATHS, 1_000_000, least=3),
             only=environ.get(ONLY_VARIABLE, ""),
             also=also,
         )
@@ -78,8 +79,8 @@ class Terms:
     interval: int = 30
 
 
-def _number(environ: Mapping[str, str], name: str, default: int, most: int) -> int:
+def _number(environ: Mapping[str, str], name: str, default: int, most: int, *, least: int = 1) -> int:
     text = environ.get(name) or str(default)
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= most):
-        raise DeclarationError(f"{name} is a number from 1 to {most}, not {text!r}.", option=name)
+    if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+        raise DeclarationError(f"{name} is a number from {least} to {most}, not {text!r}.", option=name)
     return int(text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
+from typing import Final
 
 import redis
 from redis.sentinel import SentinelConnectionPool
@@ -11,9 +13,12 @@ from rq.serializers import resolve_serializer
 from rq.worker_pool import WorkerPool
 
 from ..errors import DeclarationError, OutboxUnavailable
+from ..logs import install
 from ..outbox.sentinel import trouble
 from .relay_worker import RelayWorker
 from .settings import Settings
+
+_FORMAT: Final = "%(asctime)s %(levelname)s [%(event_id)s] %(message)s"
 
 
 def work(
@@ -40,6 +45,10 @@ def work(
         DeclarationError: the environment says what cannot be, or the processes cannot find Redis.
     """
     settings = Settings.of(os.environ)
+    if not logging.getLogger().handlers:
+        # RQ adds handlers of its own only where there are none.
+        logging.basicConfig(level=level, format=_FORMAT)
+        install()
     try:
         connection.ping()
     except redis.RedisError as error:

@@ -17,7 +17,7 @@ from rq.utils import utcparse
 from rq.version import VERSION
 
 from ..errors import JobBroken, RetryLater
-from ..outbox.names import ONCE
+from ..outbox.names import DEATHS, ONCE
 from .ledger import RQ_3, Begun, Held
 
 # A contextvar takes its place in RQ 3.
@@ -74,7 +74,7 @@ def read(begun: Begun, queue: Queue, job_class: type[RQJob], worker: str, moment
         job = job_class(begun.id, connection=queue.connection)
         job.serializer = serializer
         _restore(job, fields)
-        deaths = int(fields.get(b"trafficrelay_deaths") or 0)
+        deaths = int(fields.get(DEATHS.encode()) or 0)
         # RQ asks for these in the middle of its bookkeeping, where an error would leave the job half done.
         job.timeout = int(job.timeout) if job.timeout is not None else None
         own_way = not _KNOWN or _needs_rq(job)
