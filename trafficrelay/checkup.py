@@ -98,7 +98,8 @@ def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
         )
     options = route.options
     if options.delay or route.destinations or (options.retries and any(options.retries.intervals)):
-        yield Finding("note", route.rule, "Its jobs wait for a scheduler: run `rq worker --with-scheduler`.")
+        wait = "Its jobs wait for a scheduler: run `trafficrelay worker`, or `rq worker --with-scheduler`."
+        yield Finding("note", route.rule, wait)
     if route.destinations and find_spec("urllib3") is None:
         yield Finding(
             "fault",

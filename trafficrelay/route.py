@@ -95,7 +95,7 @@ class Route:
         max_body: the largest body in bytes; more is never read.
         retry: how often RQ runs a failing job again: a number (at once), the waits before each try
             (`[10, 60, "15m"]`), a `Backoff`, or an `rq.Retry`. Waits need a worker with a scheduler
-            (`rq worker --with-scheduler`).
+            (`trafficrelay worker`, or `rq worker --with-scheduler`).
         timeout: after how long a running job is stopped; -1 for never. RQ's own default is 180 s.
         result_ttl: how long a result is kept; -1 for ever. RQ's own default is 500 s.
         failure_ttl: how long a failed job or dead letter is kept; -1 for ever. RQ's own default is a year.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .options import add_target_options
 from .saying import count, say, shown
-from .selecting import add_selection_options, selection_of
+from .selecting import add_selection_options, as_words, selection_of
 
 if TYPE_CHECKING:
     from ..outbox.broken import Broken
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             _write_json(groups, broken)
         else:
-            _tell(groups, broken, options.target)
+            _tell(groups, broken, options.target, as_words(options))
     return 0
 
 
@@ -174,7 +175,7 @@ def _meant(found: Iterable[Broken], selection: Selection) -> Iterator[Broken]:
             yield broken
 
 
-def _tell(groups: _Groups, broken: Iterable[Broken], target: str) -> None:
+def _tell(groups: _Groups, broken: Iterable[Broken], target: str, again: list[str]) -> None:
     say(f"{groups.total:,} failed{':' if groups.total else '.'}")
     rows = groups.in_order()
     width = min(40, max((len(route) for (route, _, _), _ in rows), default=0))
@@ -187,7 +188,8 @@ def _tell(groups: _Groups, broken: Iterable[Broken], target: str) -> None:
             say(f"{'':{_INDENT}}{shown(group.message, most=_width())}")
         say(f"{'':11}newest {', '.join(job for _, job in group.newest)}")
     if rows:
-        say(f"`trafficrelay replay {shown(target)}` runs them again; it takes the same options, and --dry-run.")
+        command = shlex.join(["trafficrelay", "replay", target, *again])
+        say(f"`{shown(command, most=None)}` runs them again; with --dry-run it only says which.")
     total = 0
 
     def counted() -> Iterator[Broken]:

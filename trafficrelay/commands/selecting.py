@@ -51,6 +51,17 @@ def selection_of(options: argparse.Namespace, relay: Relay) -> Selection:
     )
 
 
+def as_words(options: argparse.Namespace) -> list[str]:
+    """Give the options as they would be typed again."""
+    words = [
+        word for name in ("route", "error", "kind") if (said := getattr(options, name)) for word in (f"--{name}", said)
+    ]
+    for name in ("since", "until"):
+        if (moment := getattr(options, name)) is not None:
+            words += [f"--{name}", moment.isoformat(timespec="seconds")]
+    return words + [word for one in options.id for word in ("--id", one)]
+
+
 def _time(text: str) -> datetime:
     if match := _AGE.fullmatch(text):
         return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
