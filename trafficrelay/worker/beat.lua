@@ -19,8 +19,10 @@ for at = 7, #ARGV, 5 do
   -- What others have by now is theirs to tell.
   if ARGV[6] == '1' and redis.call('HGET', KEYS[1], id) == ARGV[1] .. ':' .. execution then
     local entry, until_ = id .. ':' .. execution, math.floor(tonumber(ARGV[4])) + ttl
-    redis.call('HSET', EXECUTION .. entry, 'last_heartbeat', ARGV[4])
-    redis.call('EXPIRE', EXECUTION .. entry, ttl)
+    if redis.call('EXISTS', EXECUTION .. entry) == 1 then
+      redis.call('HSET', EXECUTION .. entry, 'last_heartbeat', ARGV[4])
+      redis.call('EXPIRE', EXECUTION .. entry, ttl)
+    end
     if ARGV[at + 4] == '1' then
       redis.call('ZADD', STARTED .. queue, until_, entry)
       if redis.call('HGET', JOB .. id, 'status') == 'failed' then

@@ -204,6 +204,7 @@ local function begin(id, place, queue, execution)
 end
 
 -- Takes up to so many jobs from one queue.
+local waited = 0
 local function take(place, most)
   local key, waiting, got = KEYS[6 + place], {}, 0
   local queue = string.sub(key, #QUEUE + 1)
@@ -250,6 +251,7 @@ local function take(place, most)
     if weight >= HEAVY then break end
   end
   -- To the end: those behind it need not wait as well.
+  waited = waited + #waiting
   if #waiting > 0 then redis.call('RPUSH', key, unpack(waiting)) end
   return got
 end
@@ -276,4 +278,5 @@ elseif current ~= '' then
 else
   redis.call('HDEL', worker_key, 'current_job')
 end
-return {outcomes, suspended and 1 or 0, cmsgpack.pack(sizes), table.concat(parts), (looked >= 1000 or weight >= HEAVY) and 1 or 0}
+local more = looked - waited >= 1000 or weight >= HEAVY
+return {outcomes, suspended and 1 or 0, cmsgpack.pack(sizes), table.concat(parts), more and 1 or 0}

@@ -259,8 +259,15 @@ class Ledger:
         return self._redis.hget(HELD_KEY, job.id) == f"{self._name}:{job.execution}".encode()
 
     def is_written(self, job: Held, queue: str) -> bool:
-        """Say whether RQ's code has written what has become of a job: its entry goes in the same step."""
-        return self._redis.zscore(StartedJobRegistry.key_template.format(queue), f"{job.id}:{job.execution}") is None
+        """Say whether RQ's code has written what has become of a job: its entry goes in the same step.
+
+        Raises:
+            RedisError: Redis does not answer, or it has not been written and Redis takes no writes.
+        """
+        if self._redis.zscore(StartedJobRegistry.key_template.format(queue), f"{job.id}:{job.execution}") is None:
+            return True
+        self._redis.zadd(LEASES_KEY, {"": 0}, xx=True)  # writes nothing, and is refused if nothing may be written
+        return False
 
     def strays(self, known: Iterable[str]) -> list[Held]:
         """Give the jobs that this worker holds and does not know: of an exchange whose reply got lost."""

@@ -300,7 +300,7 @@ class Run:
             return True  # then RQ's code fails too
 
     def _is_written(self) -> bool | None:
-        """Say whether RQ's code has written what the job has come to; `None` if Redis does not answer."""
+        """Say whether RQ's code has written what the job has come to; `None` if Redis takes nothing now."""
         try:
             return self._ledger.is_written(self.taken.held, self.taken.job.origin)
         except RedisError:
