@@ -10,7 +10,7 @@
 
 local clock = redis.call('TIME')
 redis.call('ZADD', KEYS[2], clock[1] + tonumber(ARGV[2]), ARGV[1])
-local gone = redis.call('EXISTS', KEYS[3]) == 0
+local gone = redis.call('HEXISTS', KEYS[3], 'birth') == 0
 redis.call('HSET', KEYS[3], 'last_heartbeat', ARGV[3])
 redis.call('EXPIRE', KEYS[3], ARGV[5])
 redis.call('EXPIRE', KEYS[4], ARGV[5])
