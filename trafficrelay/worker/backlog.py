@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from .ledger import Ended
+from .held import Ended
 from .running import Run
 
 _MOST: Final = 1_000

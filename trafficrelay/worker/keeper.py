@@ -10,7 +10,8 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from .ledger import Ledger, Reclaimed
+from .held import Reclaimed
+from .ledger import Ledger
 
 log: Final = logging.getLogger("rq.worker")
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from random import shuffle
@@ -24,7 +25,8 @@ from .backlog import Backlog, size_of
 from .deadlines import Watcher
 from .dependents import enqueue_ready
 from .doorbell import Doorbell
-from .ledger import HAS_DEPENDENTS, NOT_OURS, UNWRITTEN, WRITTEN, Begun, Ended, Exchanged, Held, Ledger
+from .held import HAS_DEPENDENTS, NOT_OURS, UNWRITTEN, WRITTEN, Begun, Ended, Exchanged, Held
+from .ledger import Ledger
 from .pace import PATIENCE, Pace
 from .running import Run
 from .settings import Terms
@@ -159,8 +161,7 @@ class Loop:
     def _say_stop(self) -> None:
         self._stop_said = True
         if self._runs:
-            text = "Worker %s: waits for %d jobs to end; another signal puts them back into their queues"
-            log.info(text, self._worker.name, len(self._runs))
+            log.info("waits for %d jobs to end; another signal puts them back into their queues", len(self._runs))
             self._safely(self._worker.set_shutdown_requested_date)
 
     def _look_for_ready(self) -> None:
@@ -344,15 +345,14 @@ class Loop:
             # Unless Redis was away it counts as a death: what cannot be written must not be run for ever.
             self._give_back([run.taken.held], died=not run.unheard)
         elif isinstance(outcome, bytes):
-            log.error("Worker %s: job %s was set aside: %s", worker.name, job.id, outcome.decode(errors="replace"))
-            self._ledger.set_aside(run.taken.held, job.origin, outcome.decode(errors="replace"))
+            why = outcome.decode(errors="replace")
+            log.error("Worker %s: job %s was set aside: %s", worker.name, job.id, why)
+            self._ledger.set_aside(run.taken.held, job.origin, why)
 
     def _is_writable(self) -> bool:
-        try:
-            self._send([], 0)
-        except RedisError:
-            return False
-        return True
+        with suppress(RedisError):
+            return bool(self._send([], 0))
+        return False
 
     def _fail_unstorable(self, refused: tuple[Run, Ended] | None) -> None:
         if refused is None:

@@ -30,8 +30,9 @@ from .allowed import Allowed, DisarmedJob
 from .deadlines import Watcher
 from .dependents import enqueue_ready, tell_dependents
 from .doorbell import Doorbell
+from .held import Living
 from .keeper import BEAT, Keeper, Watch
-from .ledger import Ledger, Living
+from .ledger import Ledger
 from .loop import Loop
 from .scheduling import ThreadScheduler
 from .settings import Settings, Terms

@@ -23,7 +23,8 @@ from ..errors import JobError
 from ..outbox.names import BEGUN
 from .bookkeeping import Bookkeeping, ExcInfo, Stopped
 from .deadlines import Guarded, Watcher, death_penalty
-from .ledger import Ended, Ledger
+from .held import Ended
+from .ledger import Ledger
 from .taken import Taken, perform
 
 log: Final = logging.getLogger("rq.worker")

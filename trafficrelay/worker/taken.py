@@ -18,7 +18,8 @@ from rq.version import VERSION
 
 from ..errors import JobBroken, RetryLater
 from ..outbox.names import DEATHS, ONCE
-from .ledger import RQ_3, Begun, Held
+from .held import Begun, Held
+from .ledger import RQ_3
 
 # A contextvar takes its place in RQ 3.
 _job_stack: Final[Any] = getattr(rq.job, "_job_stack", None)
