@@ -31,7 +31,7 @@ from .worker_pairs import RELAY, Counting, Process, at_db, copied, info, work
 
 pytestmark = pytest.mark.rq
 
-JOBS: Final = int(os.environ.get("TRAFFICRELAY_AGREE_JOBS", "600"))
+JOBS: Final = int(os.environ.get("TRAFFICRELAY_AGREE_JOBS", "300"))
 SEED: Final = int(os.environ.get("TRAFFICRELAY_AGREE_SEED", "1"))
 
 

@@ -5,6 +5,7 @@ Where a test is given two classes, RQ's own worker is held to the same sentence.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import tracemalloc
@@ -36,7 +37,10 @@ WORKER: Final = "rq.worker.Worker"
 SIMPLE: Final = "rq.worker.SimpleWorker"
 RQ_3: Final = VERSION.startswith("3.")
 
-either = pytest.mark.parametrize("cls", [WORKER, RELAY], ids=["rq", "relay"])
+# That RQ's own workers keep these promises too is seen in the long run: it is what the tests say of RQ.
+RQS_TOO: Final = "TRAFFICRELAY_AGREE_JOBS" in os.environ
+
+either = pytest.mark.parametrize("cls", [pytest.param(RELAY, id="relay"), *[pytest.param(WORKER, id="rq")] * RQS_TOO])
 
 
 @pytest.fixture
@@ -316,7 +320,7 @@ def test_options_of_rq_worker_are_obeyed(queue: Queue, client: redis.Redis, redi
     assert re.search(r"<<\d{4}>> Worker known: ", printed)
 
 
-@pytest.mark.parametrize("cls", [SIMPLE, RELAY], ids=["rq", "relay"])
+@pytest.mark.parametrize("cls", [pytest.param(RELAY, id="relay"), *[pytest.param(SIMPLE, id="rq")] * RQS_TOO])
 @pytest.mark.parametrize("option", ["", "--verbose", "--quiet", "--disable-job-desc-logging"])
 def test_the_log_says_what_became_of_jobs(queue: Queue, redis_url: str, tmp_path: Path, cls: str, option: str) -> None:
     """The same lines for who greps for them, no line of no failure with --quiet, and the description only if wanted."""
@@ -486,8 +490,8 @@ def test_a_batch_of_jobs_is_one_command(queue: Queue, client: redis.Redis, monke
 
 
 def test_what_a_worker_holds_does_not_grow_with_the_jobs_it_has_done(queue: Queue, client: redis.Redis) -> None:
-    """Counted inside, after 1,000 and after 5,000 jobs, all with long time-outs: objects, threads, bytes."""
-    samples = (500, 1000, 5000)
+    """Counted inside, after 600 and after 3,000 jobs, all with long time-outs: objects, threads, bytes."""
+    samples = (300, 600, 3000)
     kinds: list[tuple[Any, tuple[Any, ...]]] = [
         (jobs.nothing, ()),
         (jobs.nothing, ()),
@@ -507,10 +511,10 @@ def test_what_a_worker_holds_does_not_grow_with_the_jobs_it_has_done(queue: Queu
     held = [int(one) for one in client.lrange("held", 0, -1)]
     (objects, threads, memory), (later_objects, later_threads, later_memory) = held[3:6], held[6:]
 
-    assert queue.finished_job_registry.count > 3500
-    assert later_objects < objects + 2000
+    assert queue.finished_job_registry.count > 2100
+    assert later_objects < objects + 1200
     assert later_threads <= threads
-    assert later_memory < memory + 500_000
+    assert later_memory < memory + 300_000
 
 
 @pytest.mark.skipif(not RQ_3, reason="RQ 2 has one prefix")
