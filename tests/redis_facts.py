@@ -105,11 +105,13 @@ def _read(client: redis.Redis) -> dict[str, tuple[str, Any, int]]:
             for key in page:
                 pipeline.type(key)
             kinds = [kind.decode() for kind in pipeline.execute()]
-            for key, kind in zip(page, kinds, strict=True):
+            # Some have gone since: results that are kept for a minute, say.
+            there = [(key, kind) for key, kind in zip(page, kinds, strict=True) if kind != "none"]
+            for key, kind in there:
                 _ASK[kind](pipeline, key)
                 pipeline.pexpiretime(key)
             replies = pipeline.execute()
-        for number, (key, kind) in enumerate(zip(page, kinds, strict=True)):
+        for number, (key, kind) in enumerate(there):
             found[key.decode()] = (kind, replies[2 * number], replies[2 * number + 1])
     return found
 
