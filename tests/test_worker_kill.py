@@ -436,7 +436,7 @@ def test_a_second_signal_gives_the_jobs_back_at_once(start: Start, client: redis
     time.sleep(1.2)
     still = worker.lives
     worker.send(signal.SIGTERM)
-    worker.wait_for("cold shut down")
+    worker.wait_for("cold shut down;")  # it has let go of them
     # Those that end while the worker is on its way out have been given back, and are not written.
     (tmp_path / "gate").touch()
     worker.process.wait(10)

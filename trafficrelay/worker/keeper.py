@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from redis.exceptions import RedisError
+from rq.utils import now
+from rq.worker import BaseWorker
 
 from .held import Reclaimed
 from .ledger import Ledger
@@ -64,6 +66,15 @@ class Watch:
             if (got.failed or got.ended) and self._failed is not None:
                 self._failed(got.failed + got.ended)
         return total
+
+
+def maintain(worker: BaseWorker) -> None:
+    """Have RQ clean up. A job that cannot be read, say, must not end the worker; others clean up too."""
+    try:
+        worker.run_maintenance_tasks()
+    except Exception:
+        worker.last_cleaned_at = now()  # type: ignore[assignment]
+        log.exception("Worker %s: maintenance failed", worker.name)
 
 
 class Keeper:

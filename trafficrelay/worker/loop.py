@@ -26,6 +26,7 @@ from .deadlines import Watcher
 from .dependents import enqueue_ready
 from .doorbell import Doorbell
 from .held import HAS_DEPENDENTS, NOT_OURS, UNWRITTEN, WRITTEN, Begun, Ended, Exchanged, Held
+from .keeper import maintain
 from .ledger import Ledger
 from .pace import PATIENCE, Pace
 from .running import Run
@@ -40,6 +41,7 @@ _LINGER: Final = 0.001
 
 _SUSPENDED_WAIT: Final = 1.0
 _LONGEST_PAUSE: Final = 5.0
+_LAST: Final = 1.0  # seconds, at a cold end, for what was just being written
 GRACE: Final = 60.0
 """Seconds after its time-out after which a job that cannot be interrupted is given up, as by RQ's `Worker`."""
 
@@ -120,7 +122,7 @@ class Loop:
             while not self._is_over():
                 # In the main thread, where RQ's code may use signals. What is running goes on.
                 if self._worker.should_run_maintenance_tasks:
-                    self._maintain()
+                    maintain(self._worker)
                 ended = self._gather()
                 if self._cold:
                     self._drop_all(ended)
@@ -167,14 +169,6 @@ class Loop:
     def _look_for_ready(self) -> None:
         self._maybe_jobs = enqueue_ready(self._worker.connection, self._worker.serializer) > 0
 
-    def _maintain(self) -> None:
-        try:
-            self._worker.run_maintenance_tasks()
-        except Exception:
-            # A job that cannot be read, say. Others clean up too.
-            self._worker.last_cleaned_at = now()  # type: ignore[assignment]
-            log.exception("Worker %s: maintenance failed", self._worker.name)
-
     def _wanted(self) -> int:
         if self._stop:
             return 0
@@ -202,8 +196,8 @@ class Loop:
         """Say for how long nothing has to be done unless something happens."""
         if self._pause:
             return self._pause
-        if self._backlog:
-            return 0.0
+        if self._backlog or self._cold:
+            return 0.0 if self._backlog else _LAST / 10
         if self._suspended and not self._runs:
             return _SUSPENDED_WAIT
         wanted = self._wanted()
@@ -387,9 +381,11 @@ class Loop:
         self._give_back([run.taken.held for run in given])
 
     def _drop_all(self, ended: Sequence[tuple[Run, Ended]]) -> None:
-        """Write what has ended, and give all else back."""
-        self._exchange(ended)
+        """Give back what has not ended, and write what has."""
         runs = [run for run in self.runs if run.drop()]
+        for run in runs:
+            del self._runs[run.taken.execution.id]
+        self._exchange(ended)
         try:
             got = self._ledger.give_back([run.taken.held for run in runs])
         except RedisError:
@@ -397,4 +393,7 @@ class Loop:
         else:
             text = "Worker %s: cold shut down; %d jobs go back to their queues, %d must not run twice and failed: %s"
             log.warning(text, self._worker.name, got.back, len(got.failed), ", ".join(got.failed[:10]) or "none")
+        until = time.monotonic() + _LAST
+        while self._runs and not self._pause and time.monotonic() < until:
+            self._exchange(self._gather())
         raise SystemExit
