@@ -78,6 +78,16 @@ def test_event_comes_back_from_json_as_it_was_received(body: bytes) -> None:
     assert Event.from_dict(json.loads(json.dumps(event.to_dict()))) == event
 
 
+def test_attributes_of_a_cloudevent_travel_with_its_jobs_and_are_stored() -> None:
+    """The attributes of a CloudEvent travel with its jobs and are stored; of any other event there is no word."""
+    event = make_event(data=None, cloudevent={"id": "1", "source": "/shop", "specversion": "1.0", "type": "sold"})
+
+    assert event.context()["cloudevent"] == event.cloudevent
+    assert Event.from_dict(json.loads(json.dumps(event.to_dict()))) == event
+    assert "cloudevent" not in make_event().context()
+    assert Event.from_dict(make_event().to_dict()).cloudevent is None
+
+
 def test_stored_event_holds_no_credentials_and_no_second_copy_of_its_data() -> None:
     """A stored event holds no credentials and no second copy of its data."""
     stored = make_event(headers=CREDENTIALS | {"X-Signature": "hush-hush"}).to_dict(frozenset({"x-signature"}))
@@ -118,6 +128,9 @@ def test_stored_event_that_lacks_something_is_refused(field: str) -> None:
         ("body", None),
         ("headers", None),
         ("headers", ["a"]),
+        ("cloudevent", "id"),
+        ("cloudevent", ["id"]),
+        ("cloudevent", 1),
     ],
 )
 def test_stored_event_with_something_else_in_a_field_is_refused(field: str, value: Any) -> None:

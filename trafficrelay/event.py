@@ -77,6 +77,7 @@ class Event:
         body: the request's body, byte for byte.
         data: what the body says: decoded JSON, a form (a key sent once has its value, one sent several times a list),
             text, or bytes. Of a request without a body it is the query. `None` until the sender is verified.
+        cloudevent: the attributes of a CloudEvent, `id`, `source` and `type` among them; `None` of any other event.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Event:
     remote_addr: str
     body: bytes
     data: Any = None
+    cloudevent: Mapping[str, str] | None = None
 
     def __repr__(self) -> str:
         # Neither the payload nor the query: reprs end up in logs.
@@ -99,7 +101,7 @@ class Event:
 
         The query stays behind too: tokens in URLs are common.
         """
-        return {
+        context = {
             "v": FORMAT,
             "event": self.id,
             "route": self.route,
@@ -108,6 +110,7 @@ class Event:
             "params": dict(self.params),
             "headers": self.headers.without_credentials(secret_headers),
         }
+        return context if self.cloudevent is None else context | {"cloudevent": dict(self.cloudevent)}
 
     def to_dict(self, secret_headers: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Give the event as it was received, JSON-safe: all but `data`, which is read from the body again.
@@ -130,6 +133,7 @@ class Event:
         version = stored.get("v")
         if version != FORMAT:
             raise DeadLetterError(f"This event has format {version!r}; this trafficrelay reads format {FORMAT}.")
+        attributes = stored.get("cloudevent")  # written of CloudEvents alone
         try:
             return cls(
                 id=stored["event"],
@@ -141,6 +145,7 @@ class Event:
                 headers=Headers(stored["headers"]),
                 remote_addr=stored["remote_addr"],
                 body=base64.b64decode(stored["body"], validate=True),
+                cloudevent=None if attributes is None else {**attributes},
             )
         except (AttributeError, KeyError, TypeError, ValueError, binascii.Error) as error:
             raise DeadLetterError("This event was not stored whole and cannot be read.") from error

@@ -2,6 +2,7 @@
 
     RelayError
      ├── DeclarationError        a relay or a route is declared wrongly (also a ValueError)
+     │    └── ConfigError            in a file such as relay.toml
      ├── Refusal                 a request is answered with a problem (RFC 9457)
      │    ├── Malformed              400  it cannot be read
      │    ├── Unverified             401  its sender did not prove who they are
@@ -10,6 +11,7 @@
      │    ├── RequestTimeout         408  its body did not arrive in time
      │    ├── LengthRequired         411  the server cannot tell where its body ends
      │    ├── BodyTooLarge           413  its body is over the route's `max_body`
+     │    ├── TooManyItems           413  its body holds more items than are taken at once
      │    ├── UnsupportedBody        415  its body is of a kind that is not read
      │    ├── Rejected               422  a transform turned it down on purpose
      │    ├── TooManyRequests        429  its sender, or its route, is over the rate
@@ -34,6 +36,7 @@
      ├── JobError                a worker does not run a job
      │    ├── JobRefused             it names what no route names
      │    ├── JobBroken              it cannot be read
+     │    ├── ArgumentGone           its argument was kept aside and is gone
      │    └── WorkerLost             its worker died with it, and it is not run again
      ├── DeliveryError           an event could not be delivered
      │    ├── AddressForbidden       the host leads to an address that is not connected to
@@ -41,6 +44,7 @@
      │    ├── DeliveryFailed         it turned the event down, or no try reached it
      │    └── ConnectionFailed       there was no answer; another try may find one
      ├── TargetError             `module:relay` does not lead to a relay
+     ├── ClientError             a test client cannot do what it is told
      └── ServerError             a server could not be started or stopped
           └── DataDirectoryInUse     another process runs on the embedded server's data
 
@@ -74,6 +78,7 @@ from .refusals import (
     Refusal,
     Rejected,
     RequestTimeout,
+    TooManyItems,
     TooManyRequests,
     Unavailable,
     UnknownCoding,
@@ -81,6 +86,8 @@ from .refusals import (
     Unverified,
 )
 from .root import (
+    ClientError,
+    ConfigError,
     DataDirectoryInUse,
     DeclarationError,
     RelayError,
@@ -90,6 +97,7 @@ from .root import (
 )
 from .working import (
     AddressForbidden,
+    ArgumentGone,
     ConnectionFailed,
     DeliveryError,
     DeliveryFailed,
@@ -103,8 +111,11 @@ from .working import (
 
 __all__ = [
     "AddressForbidden",
+    "ArgumentGone",
     "Backlogged",
     "BodyTooLarge",
+    "ClientError",
+    "ConfigError",
     "ConnectionFailed",
     "DataDirectoryInUse",
     "DeadLetterError",
@@ -138,6 +149,7 @@ __all__ = [
     "SpoolError",
     "SpoolFull",
     "TargetError",
+    "TooManyItems",
     "TooManyRequests",
     "TransformError",
     "Unavailable",

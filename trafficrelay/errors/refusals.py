@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http.client import responses
+from http import HTTPStatus
+from typing import Final
 
 from .root import RelayError
+
+# As http.client has them, which takes 50 modules along.
+_TITLES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Refusal(RelayError):
@@ -100,8 +104,23 @@ class BodyTooLarge(Refusal):
         self.limit = limit
 
 
+class TooManyItems(Refusal):
+    """The body holds more items than one request may bring.
+
+    Attributes:
+        limit: how many it may hold.
+    """
+
+    status = 413
+    title = "Content Too Large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body holds more than {limit} items; send them in several requests.")
+        self.limit = limit
+
+
 class UnsupportedBody(Refusal):
-    """The body is of a kind that is not read: compressed, multipart, in an unknown charset."""
+    """The body is of a kind that is not read here, in a coding or a charset that is not known."""
 
     status = 415
     title = "Unsupported Media Type"
@@ -124,7 +143,7 @@ class Rejected(Refusal):
             )
         self.status = status
         # RFC 9457, 4.2.1: a problem of no type of its own has the status' own words.
-        self.title = responses.get(status, "Rejected")
+        self.title = _TITLES.get(status, "Rejected")
         super().__init__(detail, headers=headers)
 
 

@@ -54,6 +54,20 @@ class JobBroken(JobError):
         self.job = job
 
 
+class ArgumentGone(JobError):
+    """The job's argument was kept aside and is not there any more, so that the job cannot run.
+
+    Attributes:
+        job: its id.
+        size: how many bytes the argument had.
+    """
+
+    def __init__(self, message: str, *, job: str, size: int) -> None:
+        super().__init__(message)
+        self.job = job
+        self.size = size
+
+
 class WorkerLost(JobError):
     """The worker died while it ran the job, and the job is not run again.
 
