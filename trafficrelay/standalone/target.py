@@ -1,23 +1,35 @@
-"""`module:relay` -> Relay, as gunicorn and flask read such a target."""
+"""`module:relay` -> Relay, as gunicorn and flask read such a target; and `relay.toml` -> Relay."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
+from ..config.finding import CONFIG_VARIABLE, put_on_path
 from ..errors import TargetError
 from ..failures import place
 from ..relay import Relay
 
+_CONFIGURED: Final = "trafficrelay.configured"
+"""The module of relays from files: that is where workers find them again."""
+
 
 def load_target(target: str) -> Relay:
-    """Import the module of `module:relay` and give back its relay. The working directory is put on the path.
+    """Import the module of `module:relay` and give back its relay, or read that of a file such as `relay.toml`.
+
+    The working directory is put on the path, and the file's folder too. Such a file is what `TRAFFICRELAY_CONFIG` then
+    names in this process and those that it starts, so that workers find the relay in `trafficrelay.configured`.
 
     Raises:
-        TargetError: there is no such module or relay in it, it cannot be imported, or the relay has no routes.
+        TargetError: there is no such file, module or relay in it, it cannot be imported, or the relay has no routes.
+        ConfigError: the file says what cannot be.
     """
+    if target.endswith(".toml"):
+        return _read(target)
     module_name, colon, attribute = target.partition(":")
     if module_name.endswith(".py") or "/" in module_name:
         likely = module_name.removesuffix(".py").strip("./").replace("/", ".")
@@ -42,15 +54,30 @@ def load_target(target: str) -> Relay:
     return found
 
 
+def _read(target: str) -> Relay:
+    file = Path(target).expanduser().absolute()
+    if not file.is_file():
+        raise TargetError(
+            f"There is no file {target!r} here; run this where it lies ({Path.cwd()} now), or say its whole path.",
+            target=target,
+        )
+    os.environ[CONFIG_VARIABLE] = str(file)
+    put_on_path(file)
+    # Read anew each time, as it is now: what was loaded before is in use, or of another file.
+    sys.modules.pop(_CONFIGURED, None)
+    found: Relay = importlib.import_module(_CONFIGURED).relay
+    return found
+
+
 def load_bound(target: str, url: str | None) -> Relay:
     """Load a target and bind its relay as every server process does.
 
     Args:
-        target: `module:relay`.
+        target: `module:relay`, or a file such as `relay.toml`.
         url: the Redis URL that the relay is bound to; `None` leaves it with what it is declared with.
 
     Raises:
-        TargetError: as `load_target`.
+        TargetError, ConfigError: as `load_target`.
         DeclarationError: the relay cannot be bound.
     """
     relay = load_target(target)

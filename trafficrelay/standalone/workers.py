@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Final
 
 import redis
 
+from ..config.finding import CONFIG_VARIABLE
 from .processes import dies_with_parent, send
 
 # rq does not heed a second signal within a second of the first.
@@ -51,6 +53,9 @@ class WorkerProcess:
             url,
         ]
         self._command += ["--serializer", serializer] if serializer else []
+        if config := os.environ.get(CONFIG_VARIABLE):
+            # The modules that a relay.toml names may lie beside it; "." is what rq puts on the path by itself.
+            self._command += ["--path", ".", "--path", str(Path(config).parent)]
         self._command += queues
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
