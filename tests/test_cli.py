@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 import redis
+from webtest import TestApp
 
-from trafficrelay import Relay, __version__
-from trafficrelay.cli import main
+from trafficrelay import Relay, Route, __version__
+from trafficrelay.cli import commands_of, main, make_parser
 from trafficrelay.outbox.connection import masked
 from trafficrelay.server import base_url
-from trafficrelay.standalone.banner import banner, curl_line, sample_path
+from trafficrelay.standalone.banner import SAMPLE, banner, curl_line, sample_path
 from trafficrelay.verify import bearer, hmac_signature, standard_webhooks
 
-from .standalone_support import ROOT, Run, environment, post, queue_length, write_modules
+from .standalone_support import HOOKS, ROOT, Run, environment, post, queue_length, write_modules
 from .waiting import wait_until
 
 
@@ -90,15 +94,171 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"trafficrelay {__version__}\n"
 
 
-def test_help_is_light() -> None:
-    """The help is there without bottle, redis, rq or granian having been imported."""
-    code = (
-        "import sys; from trafficrelay.cli import _parser; _parser().format_help();"
-        "print([name for name in ('bottle', 'redis', 'rq', 'granian') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
+LOADED = """\
+import json, sys
+start = set(sys.modules)
+import trafficrelay
+before = set(sys.modules)
+from trafficrelay.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+after = set(sys.modules)
+others = {name.partition(".")[0] for name in after - start} - sys.stdlib_module_names
+# msgspec imports typing_extensions where that is installed.
+others -= {"trafficrelay", "hooks", "typing_extensions"}
+json.dump({"more": len(after - before), "others": sorted(name for name in others if name[0] != "_")}, sys.stderr)
+"""
 
-    assert done.stdout == "[]\n"
+
+def loaded(directory: Path, *words: str) -> dict[str, Any]:
+    """Run the command line in a process of its own, and give what it imported."""
+    command = [sys.executable, "-c", LOADED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True, cwd=directory)
+    said: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
+    return said
+
+
+def test_help_is_light(directory: Path) -> None:
+    """Beside what the package itself is, --help imports the commands and a few modules of Python's library."""
+    said = loaded(directory, "--help")
+
+    assert said["others"] == ["msgspec"]
+    assert said["more"] < 80
+
+
+def test_a_command_imports_what_it_needs_alone(directory: Path) -> None:
+    """Of what is slow to import, `routes` takes only bottle, which declaring a route does."""
+    assert loaded(directory, "routes", "hooks:relay")["others"] == ["bottle", "msgspec"]
+
+
+def test_alone_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([])
+    said = capsys.readouterr().err
+
+    assert code == 2
+    assert "trafficrelay init" in said
+    assert all(f"    {name}" in said for name in commands_of(make_parser()))
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("chek", "Did you mean check?"), ("relpay", "Did you mean replay?"), ("xyz", "There are init, run, worker, ")],
+)
+def test_a_wrong_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str], word: str, hint: str) -> None:
+    code = main([word, "hooks:relay"])
+
+    assert code == 2
+    assert capsys.readouterr().err.startswith(f"trafficrelay: There is no command {word!r}. {hint}")
+
+
+@pytest.mark.parametrize("name", commands_of(make_parser()))
+def test_each_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+
+    assert end.value.code == 0
+    assert f"\n    trafficrelay {name}" in capsys.readouterr().out
+
+
+WITH_A_TARGET = {
+    "run": ("run",),
+    "worker": ("worker", "--burst"),
+    "routes": ("routes",),
+    "try": ("try", "/in", "body.json"),
+    "check": ("check",),
+    "failed": ("failed",),
+    "replay": ("replay",),
+    "deliveries": ("deliveries",),
+    "pause": ("pause",),
+    "resume": ("resume", "--all"),
+    "spool show": ("spool", "show"),
+    "spool drain": ("spool", "drain"),
+    "spool export": ("spool", "export"),
+    "spool release": ("spool", "release"),
+    "forget": ("forget", "--id", "0" * 32, "--yes"),
+    "sweep": ("sweep",),
+}
+"""A way to call each command that takes a target, which comes after its first word (of spool after the second)."""
+
+
+def words_for(command: str, target: str, *more: str) -> list[str]:
+    words = list(WITH_A_TARGET[command])
+    words.insert(2 if words[0] == "spool" else 1, target)
+    return [*words, *more]
+
+
+def test_no_command_with_a_target_is_forgotten_here() -> None:
+    with_target = {
+        name
+        for name, parser in commands_of(make_parser()).items()
+        if any(action.dest == "target" for action in parser._actions)
+    }
+
+    assert {name.split()[0] for name in WITH_A_TARGET} == with_target
+
+
+@pytest.mark.parametrize("command", WITH_A_TARGET)
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("nosuch:relay", "There is no module 'nosuch' here"),
+        ("hooks:nosuch", "hooks has no 'nosuch'"),
+        ("hooks", "'hooks' does not say where the relay is"),
+        ("bad:relay", "bad cannot be imported: KeyError: 'SETTING'"),
+        ("nosuch.toml", "There is no file 'nosuch.toml' here"),
+        ("bad.toml", "bad.toml"),
+    ],
+)
+def test_a_target_that_is_none_is_one_sentence_and_code_2(
+    directory: Path, command: str, target: str, sentence: str
+) -> None:
+    (directory / "bad.py").write_text("raise KeyError('SETTING')\n")
+    (directory / "bad.toml").write_text("[[route]\n")
+    (directory / "body.json").write_text("{}")
+    code, said = run_cli(*words_for(command, target))
+
+    assert code == 2
+    assert said.startswith("trafficrelay: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+ASKS_REDIS = ("worker", "failed", "replay", "deliveries", "pause", "resume", "spool drain", "forget", "sweep")
+
+
+@pytest.mark.parametrize("command", ASKS_REDIS)
+def test_a_redis_that_is_away_is_one_sentence_and_code_1(directory: Path, command: str) -> None:
+    """Nobody listens on the port; `run` serves all the same, and `check` says it among what it finds."""
+    relay = Relay("redis://127.0.0.1:1", spool="spool.db")
+    relay.add(Route("/in", verify=None, job="jobs.echo"))
+    TestApp(relay.app).post_json("/in", {}, status=202)
+    relay.close()
+    (directory / "hooks.py").write_text(HOOKS.replace("relay = Relay()", 'relay = Relay(spool="spool.db")'))
+    output = io.StringIO()
+    with redirect_stdout(output):
+        code, said = run_cli(*words_for(command, "hooks:relay", "--redis", "redis://:hush@127.0.0.1:1"))
+    said += output.getvalue()
+
+    assert code == 1
+    assert "Redis does not answer" in said
+    assert "Traceback" not in said
+    assert "hush" not in said
+    assert command == "spool drain" or said.count("\n") == 1
+
+
+def test_what_nobody_reads_any_more_ends_it_in_silence(directory: Path) -> None:
+    """As `| head` does."""
+    routes = "".join(f"relay.add(Route('/{number}', verify=None, job='jobs.echo'))\n" for number in range(3000))
+    (directory / "many.py").write_text(f"from trafficrelay import Relay, Route\nrelay = Relay()\n{routes}")
+    command = f"{shlex.quote(sys.executable)} -m trafficrelay routes many:relay | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=directory, env=environment(), capture_output=True, text=True, check=True
+    )
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "141"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -200,6 +360,33 @@ def test_a_signed_route_has_a_signed_line() -> None:
     assert f"X-Signature: {signed['X-Signature']}" in words
 
 
+def test_a_line_that_goes_into_a_log_is_not_signed() -> None:
+    """Whoever reads it could send it, and look for the secret that fits."""
+    verify = hmac_signature("secret", header="X-Signature")
+    route = declared(verify=verify).routes[0]
+    signature = verify.sign(SAMPLE, datetime.now(UTC))["X-Signature"]
+    line = curl_line(route, "http://x", signed=False)
+
+    assert signature in curl_line(route, "http://x")
+    assert signature not in line
+    assert "X-Signature: YOUR-SIGNATURE" in line
+
+
+def test_a_run_on_a_redis_of_ones_own_prints_no_signature_into_a_log(redis_url: str, tmp_path: Path) -> None:
+    """As a service it writes into a journal; on a terminal somebody reads."""
+    (tmp_path / "signed.py").write_text(
+        "from trafficrelay import Relay, Route\n"
+        "from trafficrelay.verify import hmac_signature\n"
+        "relay = Relay()\n"
+        'relay.add(Route("/in", verify=hmac_signature("secret", header="X-Signature"), job="jobs.echo"))\n'
+    )
+    with Run(tmp_path, "--redis", redis_url, target="signed:relay") as run:
+        run.wait_until_up()
+        text = wait_until(lambda: "curl" in run.log.read_text() and run.log.read_text())
+
+    assert "YOUR-SIGNATURE" in text
+
+
 def test_a_token_is_not_printed() -> None:
     """A credential is shown as a word to put one's own for."""
     line = curl_line(declared(verify=bearer("hush-hush")).routes[0], "http://x")
@@ -287,3 +474,12 @@ def test_an_option_of_a_url_that_does_not_exist_is_told(directory: Path) -> None
     assert code == 2
     assert "nosuch" in run.log.read_text()
     assert "Traceback" not in run.log.read_text()
+
+
+def test_spool_release_tells_machines_too(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One document, as every command that machines may ask."""
+    (directory / "hooks.py").write_text(HOOKS.replace("relay = Relay()", 'relay = Relay(spool="spool.db")'))
+    code = main(["spool", "release", "hooks:relay", "--json"])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(directory / "spool.db"), "released": 0}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Final, Literal
 
+from .body import packages
 from .outbox.durability import WAITAOF_SINCE, Durability
 from .outbox.spool_rows import Summary
 from .relay import Relay
 from .route import Route
+from .target import Target, Unsaid
 
 Level = Literal["fault", "warning", "note"]
 
@@ -23,7 +25,7 @@ class Finding:
 
     Attributes:
         level: `fault` for what loses events or cannot work, `warning` for what will surprise, `note` for the rest.
-        about: what it is about: `redis`, `spool`, or a route's rule.
+        about: what it is about: `redis`, `spool`, `bodies`, `workers`, `queue NAME`, or a route's rule.
         text: a sentence or two: what it means, and what to do.
     """
 
@@ -39,9 +41,39 @@ def of_redis(relay: Relay, durability: Durability) -> list[Finding]:
     return found + [Finding("note", "redis", text) for text in durability.notes()]
 
 
-def of_routes(relay: Relay) -> list[Finding]:
-    """Say what is to be known of a relay's routes, and of what their jobs need."""
-    return [finding for route in relay.routes for finding in _of_route(relay, route)]
+def of_routes(relay: Relay, *, watched: bool = False) -> list[Finding]:
+    """Say what is to be known of a relay's routes, and of what their jobs need.
+
+    Args:
+        relay: the relay.
+        watched: whether it is known which schedulers run, and said by who knows.
+    """
+    return [finding for route in relay.routes for finding in _of_route(relay, route, watched=watched)]
+
+
+def of_bodies() -> list[Finding]:
+    """Say which kinds of bodies cannot be read in this environment."""
+    kinds = {
+        "multipart": packages.MULTIPART,
+        "compressed with br": packages.BROTLI,
+        "compressed with zstd": packages.ZSTD,
+    }
+    missing = [kind for kind, package in kinds.items() if packages.found(package) is None]
+    if not missing:
+        return []
+    text = f"Bodies that are {' or '.join(missing)} are answered 415: pip install 'trafficrelay[bodies]' to read them."
+    return [Finding("note", "bodies", text)]
+
+
+def waits(relay: Relay) -> Mapping[str, list[str]]:
+    """Give the queues whose jobs wait for a scheduler, each with the rules of the routes that they come from."""
+    found: dict[str, list[str]] = {}
+    for route in relay.routes:
+        for target in route.targets:
+            if isinstance(target.queue_of, str) and _waits(target):
+                rules = found.setdefault(target.queue_of, [])
+                rules += [] if route.rule in rules else [route.rule]
+    return found
 
 
 def of_spool(summary: Summary) -> list[Finding]:
@@ -71,7 +103,7 @@ def _of_waiting(relay: Relay, durability: Durability) -> Iterator[str]:
         )
 
 
-def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
+def _of_route(relay: Relay, route: Route, *, watched: bool) -> Iterator[Finding]:
     retries = getattr(route.verify, "sender_retries", None)
     if relay.spool is None and route.on_outage == "spool":
         yield Finding("fault", route.rule, 'on_outage is "spool", and the relay has none: say Relay(spool="spool.db").')
@@ -90,14 +122,15 @@ def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
         yield Finding(
             "note", route.rule, 'What comes while Redis is away is refused: Relay(spool="spool.db") would keep it.'
         )
-    if route.dedupe is None and route.spools is False:
+    unknown = route.dedupe is None or isinstance(route.dedupe, Unsaid)
+    if unknown and route.spools is False:
         yield Finding(
             "note",
             route.rule,
             "Its sender tries again what got no answer, and nothing tells that such an event is the same: say dedupe=.",
         )
-    options = route.options
-    if options.delay or route.destinations or (options.retries and any(options.retries.intervals)):
+    known = watched and all(isinstance(target.queue_of, str) for target in route.targets)
+    if not known and any(_waits(target) for target in route.targets):
         wait = "Its jobs wait for a scheduler: run `trafficrelay worker`, or `rq worker --with-scheduler`."
         yield Finding("note", route.rule, wait)
     if route.destinations and find_spec("urllib3") is None:
@@ -107,7 +140,13 @@ def _of_route(relay: Relay, route: Route) -> Iterator[Finding]:
             "It delivers, and urllib3, without which every delivery fails, is missing in this environment: "
             "pip install 'trafficrelay[deliver]', here and wherever its workers run.",
         )
-    if options.failure_ttl is None:
+    if any(target.options.failure_ttl is None for target in route.targets):
         yield Finding(
             "note", route.rule, "Its failed jobs and dead letters are kept for a year, RQ's default: say failure_ttl=."
         )
+
+
+def _waits(target: Target) -> bool:
+    """Whether a target's jobs, or their retries, wait for a time, and so for a scheduler."""
+    options = target.options
+    return bool(options.delay or target.destinations or (options.retries and any(options.retries.intervals)))

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import sys
 from contextlib import closing
-from dataclasses import asdict
-from typing import Any, Final
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import OutboxError
 from .options import add_lossy_option, add_target_options
+from .saying import say, say_json
+from .tables import Column, show
+
+if TYPE_CHECKING:
+    from ..checkup import Finding
+    from ..relay import Relay
+    from .watching import Seen
 
 _HELP: Final = """\
-Look at a relay's declaration, its spool and its Redis, and say what may lose events.
+Look at a relay's declaration, its jobs, its spool, its Redis and the workers there, and say what may lose events.
 
-Exits with 1 if something does, or if Redis does not answer.
+  fault    loses events, or cannot work: a job that cannot be imported, a Redis that keeps no file, evicts or is away
+  warning  will surprise: a queue without a worker, waits without a scheduler, RQ's own workers on several queues
+  note     is to be known
+
+It imports the modules of the jobs, which runs them. Nothing is written.
 
     trafficrelay check shop.hooks:relay
     trafficrelay check shop.hooks:relay --redis redis://localhost:6379/0 --json
+    trafficrelay check relay.toml --strict --no-jobs      # where the jobs' code is elsewhere
+
+Exit codes: 0 no fault was found; 1 a fault, or with --strict a warning; 2 wrong usage or declaration.
 """
+
+_COLUMNS: Final = (
+    Column("level", styles={"fault": "bold red", "warning": "yellow", "note": "dim"}),
+    Column("about"),
+    Column("what was found"),
+)
 
 
 def add(commands: Any) -> None:
@@ -31,6 +52,8 @@ def add(commands: Any) -> None:
     )
     add_target_options(parser)
     add_lossy_option(parser)
+    parser.add_argument("--no-jobs", action="store_true", help="import no jobs: their code is elsewhere")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
     parser.add_argument("--json", action="store_true", help="say it as one JSON object")
     parser.set_defaults(run=run)
 
@@ -38,39 +61,66 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what is found."""
     # See the package.
-    from ..checkup import LEVELS, Finding, of_redis, of_routes, of_spool
-    from ..errors import OutboxError
-    from ..outbox.durability import examine
-    from ..outbox.spool_file import SpoolFile
-    from .connecting import client_of, load, outbox_of
+    from ..checkup import LEVELS, of_bodies, of_routes
+    from ..importing import of_jobs
+    from .connecting import load
 
     relay = load(options)
-    found = of_routes(relay)
-    if relay.spool is not None:
-        file = SpoolFile(relay.spool.file, max_size=relay.spool.size)
-        try:
-            found += of_spool(file.summary())
-            file.check()
-        except OutboxError as error:
-            found.append(Finding("fault", "spool", str(error)))
-        finally:
-            file.close()
-    redis: list[Finding] = []
+    found, seen = _of_redis(relay, options)
+    found += of_routes(relay, watched=seen is not None)
+    found += [*of_bodies(), *_of_spool(relay)]
+    if not options.no_jobs:
+        # What a job's module prints must not end up in the JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            found += of_jobs(relay)
+    found.sort(key=lambda one: LEVELS.index(one.level))
+    wrong = any(one.level == "fault" for one in found)
+    if options.json:
+        say_json({"ok": not wrong, "findings": [asdict(one) for one in found]})
+    elif found:
+        show(_COLUMNS, [(one.level, one.about, one.text) for one in found])
+    else:
+        say("Nothing was found.")
+    return int(wrong or (options.strict and any(one.level == "warning" for one in found)))
+
+
+def _of_redis(relay: Relay, options: argparse.Namespace) -> tuple[list[Finding], Seen | None]:
+    from ..checkup import Finding, of_redis
+    from ..outbox.durability import examine
+    from .connecting import client_of, outbox_of
+    from .watching import look, of_workers
+
+    found: list[Finding] = []
+    seen: Seen | None = None
     try:
         with client_of(relay) as client:
-            redis = of_redis(relay, examine(client))
-        if options.lossy_redis == "warn":
-            redis = [Finding("warning" if one.level == "fault" else one.level, one.about, one.text) for one in redis]
+            found = of_redis(relay, examine(client))
+            if options.lossy_redis == "warn":
+                found = [replace(one, level="warning") if one.level == "fault" else one for one in found]
+            try:
+                seen = look(client, relay.queues)
+                found += of_workers(relay, options.target, seen)
+            except OutboxError as error:
+                # The user of a web process may be allowed no more than it needs; one that is away is told below.
+                found.append(Finding("note", "workers", f"Which workers there are cannot be told. {error}"))
         with closing(outbox_of(relay)) as outbox:
             outbox.check()
     except OutboxError as error:
         # What cannot take an event is a fault whatever it keeps.
-        redis.append(Finding("fault", "redis", str(error)))
-    found = sorted([*found, *redis], key=lambda one: LEVELS.index(one.level))
-    wrong = any(one.level == "fault" for one in found)
-    if options.json:
-        sys.stdout.write(json.dumps({"ok": not wrong, "findings": [asdict(one) for one in found]}) + "\n")
-    else:
-        lines = [f"{one.level:<8}{one.about}: {one.text}" for one in found]
-        sys.stdout.write("\n".join(lines or ["Nothing was found."]) + "\n")
-    return int(wrong)
+        found.append(Finding("fault", "redis", str(error)))
+    return found, seen
+
+
+def _of_spool(relay: Relay) -> list[Finding]:
+    from ..checkup import Finding, of_spool
+    from ..outbox.spool_file import SpoolFile
+
+    if relay.spool is None:
+        return []
+    with closing(SpoolFile(relay.spool.file, max_size=relay.spool.size)) as file:
+        try:
+            found = of_spool(file.summary())
+            file.check()
+        except OutboxError as error:
+            return [Finding("fault", "spool", str(error))]
+    return found

@@ -16,7 +16,7 @@ from ..outbox.connection import connect
 from ..outbox.rq import RQOutbox
 from ..relay import Relay
 from ..standalone import valkey
-from ..standalone.target import load_target
+from .reading import read_target
 
 LOCK: Final = "lock"
 """The file in a data directory with what `standalone.datadir.Holder` says of the run that goes on, as JSON."""
@@ -31,7 +31,7 @@ def load(options: argparse.Namespace) -> Relay:
         TargetError: there is no such relay.
         DeclarationError: it has no Redis.
     """
-    relay = load_target(options.target)
+    relay = read_target(options.target)
     if options.redis == "":
         raise DeclarationError("--redis is empty. Is the environment variable set that it comes from?")
     if options.redis:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import DeclarationError
 from .options import add_target_options
+from .saying import say, say_json
+from .tables import Column, show
 
 if TYPE_CHECKING:
     from ..delivery.circuit import Standing
@@ -31,6 +30,13 @@ Say where a relay delivers to, and how these destinations are.
     trafficrelay deliveries shop.hooks:relay
     trafficrelay deliveries shop.hooks:relay --enable shop.example
 """
+
+_COLUMNS: Final = (
+    Column("state", styles={"closed": "green", "open": "red", "disabled": "bold red"}),
+    Column("since"),
+    Column("route"),
+    Column("destination"),
+)
 
 
 def add(commands: Any) -> None:
@@ -60,13 +66,16 @@ def run(options: argparse.Namespace) -> int:
         if options.enable is not None:
             enabled = circuits.enable(_named(relay, options.enable, options.target))
             if not enabled and not options.json:
-                sys.stdout.write("It was not disabled, held or open.\n")
+                say("It was not disabled, held or open.")
         standings = circuits.standings([destination for _, destination in found])
     told = [_told(*one, standing) for one, standing in zip(found, standings, strict=True)]
     if options.json:
-        sys.stdout.write(json.dumps({"destinations": told}) + "\n")
+        say_json({"destinations": told})
+    elif told:
+        # The name in any case, also where it is the host: it is what --enable takes.
+        show(_COLUMNS, [(one["state"], _when(one), one["route"], f"{one['name']} ({one['url']})") for one in told])
     else:
-        sys.stdout.write("\n".join(_lines(told) or ["No route of this relay delivers."]) + "\n")
+        say("No route of this relay delivers.")
     return 0
 
 
@@ -92,16 +101,9 @@ def _told(rule: str, destination: Deliver, standing: Standing) -> dict[str, Any]
     }
 
 
-def _lines(told: Sequence[dict[str, Any]]) -> list[str]:
-    # The name in any case, also where it is the host: it is what --enable takes.
-    rows = [(one["state"] + _when(one), one["route"], f"{one['name']} ({one['url']})") for one in told]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)] if rows else []
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[2]]) for row in rows]
-
-
 def _when(one: dict[str, Any]) -> str:
     if one["until"]:
-        return f" until {one['until']}"
+        return f"until {one['until']}"
     if one["disabled"]:
-        return f" since {one['disabled']}"
-    return f" ({one['failures']} failed)" if one["failures"] else ""
+        return f"since {one['disabled']}"
+    return f"{one['failures']} failed" if one["failures"] else "-"

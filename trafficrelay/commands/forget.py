@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import DeclarationError
 from .options import add_target_options
+from .tables import Column, show
 
 if TYPE_CHECKING:
     from ..forgetting import Forgotten, Sought
@@ -26,6 +27,7 @@ PATH is a field in the data, of a dead letter in its body or query; a form's and
     trafficrelay forget shop.hooks:relay --id 0a1b2c3d4e5f60718293a4b5c6d7e8f9
 """
 
+_PLACES: Final = (Column("place", least=20), Column("events", right=True, least=9))
 _ID: Final = re.compile(r"([0-9a-f]{32})(-\d+)?")
 
 
@@ -107,8 +109,7 @@ def _show(sought: Sought) -> None:
         _say("Nothing was found.")
         return
     _say(f"Found {_count(len(sought.events), 'event')}:")
-    for place, number in _places(sought).items():
-        _say(f"  {place:<20}{number:>9,}")
+    show(_PLACES, [(place, f"{number:,}") for place, number in _places(sought).items()], indent=2)
 
 
 def _tell(sought: Sought, done: Forgotten | None, asides: list[Path]) -> None:
@@ -148,7 +149,7 @@ def _places(sought: Sought) -> dict[str, int]:
     """Give the counts by place, in the order in which an event passes through them."""
     places = {"spool, waiting": sought.waiting, "spool, held": sought.held}
     for state, number in sought.states.items():
-        places[state if state in ("dead letters", "results") else f"jobs {state}"] = number
+        places[state if state in ("dead letters", "results", "kept aside") else f"jobs {state}"] = number
     return {place: number for place, number in places.items() if number}
 
 

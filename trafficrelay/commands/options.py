@@ -13,9 +13,16 @@ DATA_VARIABLE: Final = "TRAFFICRELAY_DATA"
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which relay is meant, and where its Redis is."""
-    parser.add_argument("target", metavar="MODULE:RELAY", help="where the relay is, such as shop.hooks:relay")
+    add_relay_argument(parser)
     parser.add_argument("--redis", metavar="URL", help="its Redis, in place of the one that it is declared with")
     add_data_option(parser, "where `run` keeps the data of a Valkey of its own")
+
+
+def add_relay_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what says which relay is meant."""
+    parser.add_argument(
+        "target", metavar="MODULE:RELAY", help="where the relay is: shop.hooks:relay, or a file such as relay.toml"
+    )
 
 
 def add_data_option(parser: argparse.ArgumentParser, what: str) -> None:

@@ -17,6 +17,7 @@ from ..errors import OutboxUnavailable
 from .options import add_target_options, number_from
 from .saying import count, say, shown
 from .selecting import KINDS, add_selection_options, selection_of
+from .tables import Column, show
 
 if TYPE_CHECKING:
     from ..outbox.letters import Letter, Selection
@@ -44,6 +45,8 @@ A time is an age (90s, 15m, 2h, 7d) or an ISO date and time, in local time unles
 _FIRST: Final = 20
 _PLAIN_EVERY: Final = 10.0
 _BAR: Final = 30
+_COUNTS: Final = (Column("jobs", right=True, least=7), Column("kind", least=8), Column("route"), Column("error"))
+_LETTERS: Final = (Column("failed at"), Column("job"), Column("error"))
 
 
 def add(commands: Any) -> None:
@@ -225,11 +228,14 @@ def _show(counts: Counter[tuple[str, str, str]], first: list[Letter]) -> None:
         say("There is nothing to run again.")
         return
     say(f"{counts.total():,} would be run again:")
-    for (route, kind, error), times in counts.most_common():
-        say(f"  {times:>7,}  {kind:<8}  {shown(route)}  {shown(error)}")
+    rows = [(f"{times:,}", kind, shown(route), shown(error)) for (route, kind, error), times in counts.most_common()]
+    show(_COUNTS, rows, indent=2)
     say("The first of them:" if counts.total() > len(first) else "They are:")
-    for letter in first:
-        say(f"  {letter.failed_at.astimezone():%Y-%m-%d %H:%M:%S}  {letter.job}  {shown(letter.error)}")
+    show(
+        _LETTERS,
+        [(f"{one.failed_at.astimezone():%Y-%m-%d %H:%M:%S}", one.job, shown(one.error)) for one in first],
+        indent=2,
+    )
 
 
 def _as_json(tally: Tally) -> dict[str, Any]:

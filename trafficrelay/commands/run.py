@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ..errors import DeclarationError, OutboxError, ServerError
-from .options import add_data_option, add_lossy_option, number_from
+from .options import add_data_option, add_lossy_option, add_relay_argument, number_from
 
 if TYPE_CHECKING:
     from ..relay import Relay
@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "run", help="serve a relay", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("target", metavar="MODULE:RELAY", help="where the relay is, such as shop.hooks:relay")
+    add_relay_argument(parser)
     _add_server_options(parser)
     _add_redis_options(parser)
     parser.set_defaults(run=run)
@@ -99,6 +99,8 @@ def _serve(options: argparse.Namespace) -> None:
             data=data,
             workers=not options.no_worker,
             redis=options.redis,
+            # With a Valkey of its own it is tried out, and somebody pastes the line; otherwise it may be a service.
+            signed=embedded is not None or sys.stdout.isatty(),
         )
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -1,17 +1,28 @@
-"""Writing lines for people, of what may hold anything."""
+"""Writing lines for people, of what may hold anything, and documents for machines."""
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Final
+from typing import Any, Final
 
 _WIDTH: Final = 72
 
 
 def say(line: str) -> None:
     """Write a line to stdout. A terminal of another encoding shows what it cannot as an escape."""
+    sys.stdout.write(printable(line) + "\n")
+
+
+def say_json(document: Any) -> None:
+    """Write a JSON document to stdout, on one line."""
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def printable(text: str) -> str:
+    """Give a text with what stdout's encoding does not have as escapes."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def shown(text: str, *, most: int | None = _WIDTH) -> str:

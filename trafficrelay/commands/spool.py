@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import DeclarationError, OutboxUnavailable
 from .options import add_data_option
+from .tables import Column, show
 
 if TYPE_CHECKING:
     from ..outbox.rq import RQOutbox
@@ -45,6 +46,7 @@ it makes dead letters of the events that Redis does not know: whether they have 
 _NO_SPOOL: Final = '{} has no spool. Say Relay(…, spool="spool.db"), or --file PATH.'
 _MOST_REASONS: Final = 1_000
 _LOOK_EVERY: Final = 0.3
+_COUNTS: Final = (Column("events", right=True, least=8), Column(""))
 # From how many seconds on an age is said in a unit of how many.
 _AGES: Final = ((172_800, 86_400, "days"), (7_200, 3_600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
 
@@ -64,7 +66,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--file", metavar="PATH", type=Path, help="another file than the relay's, such as one set aside"
     )
-    parser.add_argument("--json", action="store_true", help="with show and drain: say it as one JSON object")
+    parser.add_argument("--json", action="store_true", help="with show, drain and release: say it as one JSON object")
     parser.add_argument("--redis", metavar="URL", help="with drain: the Redis, in place of the relay's own")
     add_data_option(parser, "with drain: where `run` keeps the data of a Valkey of its own")
     parser.set_defaults(run=run)
@@ -136,6 +138,9 @@ def _release(options: argparse.Namespace) -> int:
     spool = _own(options)
     with closing(SpoolFile(spool.file, max_size=spool.size)) as file:
         count = file.release()
+    if options.json:
+        _say(json.dumps({"file": str(spool.file), "released": count}))
+        return 0
     _say(f"{count:,} events that were held back wait again in the spool {spool.file}.")
     return 0
 
@@ -258,11 +263,11 @@ def _meant(options: argparse.Namespace) -> tuple[Path, Spool | None]:
 
 def _own(options: argparse.Namespace) -> Spool:
     # See the package.
-    from ..standalone.target import load_target
+    from .reading import read_target
 
     if not options.target:
         raise DeclarationError("Say MODULE:RELAY, or --file PATH.")
-    spool = load_target(options.target).spool
+    spool = read_target(options.target).spool
     if spool is None:
         raise DeclarationError(_NO_SPOOL.format(options.target))
     return spool
@@ -336,8 +341,8 @@ def _iso(seconds: float) -> str | None:
 def _list(title: str, counts: Mapping[str, int]) -> None:
     if counts:
         _say(title)
-    for what, number in sorted(counts.items(), key=lambda one: (-one[1], one[0])):
-        _say(f"  {number:>8,}  {what}")
+    rows = [(f"{number:,}", what) for what, number in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+    show(_COUNTS, rows, indent=2)
 
 
 def _since(oldest: float | None) -> str:

@@ -23,7 +23,8 @@ Find accepted jobs that lie in no queue and no registry, because a worker was ki
 
 A job counts as lost when it was seen so twice, 15 seconds apart: that is how long the command takes if it finds one. A
 RelayWorker and `trafficrelay run` sweep by themselves; this is for stock workers beside a relay that is mounted in
-another program, by cron say. Jobs of other programs are left alone, and nothing is deleted.
+another program, by cron say. Jobs of other programs are left alone, and no job is deleted. What is kept aside of jobs
+that are gone goes an hour later.
 
     trafficrelay sweep shop.hooks:relay --dry-run
     trafficrelay sweep shop.hooks:relay
@@ -116,6 +117,7 @@ def two_looks(
         back=first.back + second.back,
         failed=first.failed + second.failed,
         reclaimed=first.reclaimed + second.reclaimed,
+        cleared=second.cleared + (0 if dry_run else first.cleared),
     )
 
 
@@ -143,6 +145,8 @@ def _tell(report: Report, *, dry_run: bool) -> None:
     if report.broken:
         ids = ", ".join(report.broken_ids)
         say(f"{count(report.broken, 'job')} cannot be read, because somebody else wrote there. Some of them: {ids}.")
+    if report.cleared:
+        say(f"{count(report.cleared, 'argument')} kept aside of jobs that are gone; they go in an hour.")
     if report.refused:
         say(f"Redis does not let jobs be put back ({report.refused}). Mend that, and sweep again.")
 

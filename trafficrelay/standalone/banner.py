@@ -9,7 +9,8 @@ from typing import Final
 from ..event import now
 from ..outbox.connection import masked
 from ..relay import Relay
-from ..route import WILDCARD, Route
+from ..route import Route
+from ..rule import WILDCARD
 from ..server import base_url
 
 SAMPLE: Final = b'{"hello": "world"}'
@@ -25,28 +26,31 @@ def banner(
     data: Path | None,
     workers: bool,
     redis: str | None = None,
+    signed: bool = True,
 ) -> str:
     """Make the text.
 
     Args:
         relay: the relay that is served.
-        target: how it was named, `module:relay`.
+        target: how it was named, `module:relay` or `relay.toml`.
         host: the address it listens on.
         port: its port.
         url: the Redis URL that jobs go to; `None` for what the relay is declared with, if that is no URL.
         data: where the embedded Valkey keeps its data, `None` with a Redis of the user's own.
         workers: whether the embedded worker runs.
         redis: the Redis URL that was given in place of the relay's own.
+        signed: whether the line to try it with is signed. A log is no place for that: who reads it could send the line,
+            and try secrets on it without being seen.
     """
     address = base_url(host, port)
     lines = [f"trafficrelay listens on {address}", ""]
     lines += [f"  {'/'.join(route.methods):<6} {address}{route.rule}  ->  {_queue(route)}" for route in relay.routes]
     lines += ["", *_where_jobs_go(relay, target, url=url, data=data, workers=workers, redis=redis), ""]
-    lines += ["Try it:", f"  {curl_line(relay.routes[0], address)}", "", "Ctrl-C ends it."]
+    lines += ["Try it:", f"  {curl_line(relay.routes[0], address, signed=signed)}", "", "Ctrl-C ends it."]
     return "\n".join(lines)
 
 
-def curl_line(route: Route, address: str) -> str:
+def curl_line(route: Route, address: str, *, signed: bool = True) -> str:
     """Make a line for the shell that sends a route what it takes; a secret shows as a word to put one's own for."""
     method = "POST" if "POST" in route.methods else route.methods[0]
     body = b"" if method in ("GET", "DELETE") else SAMPLE
@@ -55,7 +59,7 @@ def curl_line(route: Route, address: str) -> str:
         words += ["-X", method]
     if body:
         words += ["-H", "Content-Type: application/json"]
-    for header in _credentials(route, body):
+    for header in _credentials(route, body, signed=signed):
         words += ["-H", header]
     if body:
         words += ["-d", body.decode()]
@@ -99,7 +103,7 @@ def _worker_line(relay: Relay, target: str, redis: str | None) -> str:
     return f"  {shlex.join(words)}"
 
 
-def _credentials(route: Route, body: bytes) -> list[str]:
+def _credentials(route: Route, body: bytes, *, signed: bool) -> list[str]:
     sign = getattr(route.verify, "sign", None)
     if sign is None:
         return []
@@ -110,4 +114,4 @@ def _credentials(route: Route, body: bytes) -> list[str]:
         return []
     if getattr(route.verify, "reveals_secret", False):
         return [f"{name}: {value.split(' ')[0]} YOUR-SECRET" for name, value in headers.items()]
-    return [f"{name}: {value}" for name, value in headers.items()]
+    return [f"{name}: {value if signed else 'YOUR-SIGNATURE'}" for name, value in headers.items()]
