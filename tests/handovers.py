@@ -13,7 +13,7 @@ from rq import Queue
 
 from trafficrelay.outbox import DeadLetter, Handover, Job
 from trafficrelay.outbox.rq import RQOutbox
-from trafficrelay.route import JobOptions
+from trafficrelay.target import JobOptions
 
 # Key to (type, value, seconds to live or -1).
 Dump = dict[bytes, tuple[str, Any, int]]

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import redis
 
+from .servers import free_port_number
 from .waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -92,13 +93,6 @@ def environment(**more: str) -> dict[str, str]:
     """Make an environment that finds the package from anywhere and has no settings of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRAFFICRELAY_", "RQ_"))}
     return {**kept, "PYTHONPATH": str(ROOT), **more}
-
-
-def free_port_number() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Run:

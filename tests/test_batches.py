@@ -16,8 +16,8 @@ from trafficrelay import MemoryOutbox
 from trafficrelay.errors import OutboxAway, OutboxError, OutboxUnavailable
 from trafficrelay.outbox import Handover, Job, Receipt
 from trafficrelay.outbox.resilient import ResilientOutbox
-from trafficrelay.route import JobOptions
 from trafficrelay.standalone.batches import MAX_BATCH, MAX_WAITING, Batches
+from trafficrelay.target import JobOptions
 
 
 class GatedOutbox(MemoryOutbox):
@@ -28,21 +28,21 @@ class GatedOutbox(MemoryOutbox):
         self.gate = threading.Event()
         self.sizes: list[int] = []
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        self.sizes.append(len(handovers))
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        self.sizes.append(len(groups))
         assert self.gate.wait(10)
-        return super().accept_each(handovers)
+        return super().accept_groups(groups)
 
 
 class BrokenOutbox(MemoryOutbox):
     """Fails on every batch as its maker says."""
 
-    def __init__(self, fail: Callable[[Sequence[Handover]], list[Receipt | OutboxError]]) -> None:
+    def __init__(self, fail: Callable[[Sequence[Sequence[Handover]]], list[list[Receipt] | OutboxError]]) -> None:
         super().__init__()
         self._fail = fail
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        return self._fail(handovers)
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        return self._fail(groups)
 
     def check(self) -> None:
         raise OutboxUnavailable("away")
@@ -53,8 +53,13 @@ def handover(id_: str) -> Handover:
     return Handover(id=id_, context={}, jobs=(job,))
 
 
+async def accept(batches: Batches, event: Handover) -> Receipt:
+    (receipt,) = await batches.accept([event])
+    return receipt
+
+
 async def accept_all(batches: Batches, ids: Sequence[str], meanwhile: Callable[[], Any] = lambda: None) -> list[Any]:
-    tasks = [asyncio.ensure_future(batches.accept(handover(id_))) for id_ in ids]
+    tasks = [asyncio.ensure_future(accept(batches, handover(id_))) for id_ in ids]
     await asyncio.sleep(0)
     await asyncio.to_thread(meanwhile)
     return await asyncio.gather(*tasks, return_exceptions=True)
@@ -67,7 +72,7 @@ def test_events_that_come_while_a_batch_is_on_its_way_are_the_next_one() -> None
     ids = [f"e{number}" for number in range(MAX_BATCH + 11)]
 
     async def run() -> list[Any]:
-        first = asyncio.ensure_future(batches.accept(handover("first")))
+        first = asyncio.ensure_future(accept(batches, handover("first")))
         await asyncio.to_thread(wait_until, lambda: outbox.sizes)
         rest = await accept_all(batches, ids, meanwhile=outbox.gate.set)
         return [await first, *rest]
@@ -82,8 +87,8 @@ def test_events_that_come_while_a_batch_is_on_its_way_are_the_next_one() -> None
 def test_each_event_gets_its_own_error() -> None:
     """What goes wrong with one event of a batch is not said of the others."""
 
-    def fail(handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        return [OutboxUnavailable("no") if one.id == "bad" else one.receipt for one in handovers]
+    def fail(groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        return [OutboxUnavailable("no") if one.id == "bad" else [one.receipt] for (one,) in groups]
 
     batches = Batches(BrokenOutbox(fail))
     good, bad = asyncio.run(accept_all(batches, ["good", "bad"]))
@@ -96,10 +101,10 @@ def test_each_event_gets_its_own_error() -> None:
 def test_a_bug_in_the_outbox_leaves_nobody_without_an_answer() -> None:
     """Every event of the batch is refused, and the next batch is tried as ever."""
 
-    def fail(handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        if any(one.id == "bug" for one in handovers):
+    def fail(groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        if any(one.id == "bug" for (one,) in groups):
             raise ZeroDivisionError
-        return [one.receipt for one in handovers]
+        return [[one.receipt] for (one,) in groups]
 
     batches = Batches(BrokenOutbox(fail))
 
@@ -119,8 +124,8 @@ def test_a_cancelled_request_does_not_hold_up_its_batch() -> None:
     batches = Batches(outbox)
 
     async def run() -> Any:
-        gone = asyncio.ensure_future(batches.accept(handover("gone")))
-        stays = asyncio.ensure_future(batches.accept(handover("stays")))
+        gone = asyncio.ensure_future(accept(batches, handover("gone")))
+        stays = asyncio.ensure_future(accept(batches, handover("stays")))
         await asyncio.to_thread(wait_until, lambda: outbox.sizes)
         gone.cancel()
         outbox.gate.set()
@@ -158,7 +163,7 @@ def test_only_so_many_events_wait() -> None:
     batches = Batches(outbox)
 
     async def run() -> list[Any]:
-        first = asyncio.ensure_future(batches.accept(handover("first")))
+        first = asyncio.ensure_future(accept(batches, handover("first")))
         await asyncio.to_thread(wait_until, lambda: outbox.sizes)
         ids = [f"e{number}" for number in range(MAX_WAITING + 1)]
         rest = await accept_all(batches, ids, meanwhile=outbox.gate.set)
@@ -177,16 +182,16 @@ def test_a_batch_that_is_held_up_does_not_hold_up_the_next() -> None:
     sizes = []
 
     class HeldUp(MemoryOutbox):
-        def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-            sizes.append(len(handovers))
-            if handovers[0].id == "first":
+        def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+            sizes.append(len(groups))
+            if groups[0][0].id == "first":
                 assert gate.wait(10)
-            return super().accept_each(handovers)
+            return super().accept_groups(groups)
 
     batches = Batches(HeldUp())
 
     async def run() -> tuple[list[Any], bool, Any]:
-        first = asyncio.ensure_future(batches.accept(handover("first")))
+        first = asyncio.ensure_future(accept(batches, handover("first")))
         await asyncio.to_thread(wait_until, lambda: sizes)
         rest = await accept_all(batches, ["a", "b"])
         waits = not first.done()
@@ -205,18 +210,18 @@ def test_events_that_may_be_spooled_do_not_wait_for_those_that_may_not() -> None
     kinds = []
 
     class Noting(GatedOutbox):
-        def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-            kinds.append({handover.spool for handover in handovers})
-            return super().accept_each(handovers)
+        def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+            kinds.append({handover.spool for group in groups for handover in group})
+            return super().accept_groups(groups)
 
     outbox = Noting()
     batches = Batches(outbox)
 
     async def run() -> list[Any]:
-        first = asyncio.ensure_future(batches.accept(handover("first")))
+        first = asyncio.ensure_future(accept(batches, handover("first")))
         await asyncio.to_thread(wait_until, lambda: outbox.sizes)
         mixed = [replace(handover(f"e{number}"), spool=number % 2 == 0) for number in range(20)]
-        rest = [asyncio.ensure_future(batches.accept(one)) for one in mixed]
+        rest = [asyncio.ensure_future(accept(batches, one)) for one in mixed]
         await asyncio.sleep(0)
         outbox.gate.set()
         return [await first, *await asyncio.gather(*rest)]

@@ -30,8 +30,8 @@ from trafficrelay.outbox import Handover, Job
 from trafficrelay.outbox.connection import CONNECT_TIMEOUT, TIMEOUT, connect, masked
 from trafficrelay.outbox.rq import RQOutbox
 from trafficrelay.outbox.sentinel import SENTINEL_TIMEOUT, Sentinels, unreached
-from trafficrelay.route import JobOptions
 from trafficrelay.standalone.valkey import find_binary
+from trafficrelay.target import JobOptions
 
 pytestmark = pytest.mark.rq
 

@@ -108,7 +108,7 @@ def nested() -> Callable[[Any], Any]:
         ("methods", ["HEAD"], "HEAD"),
         ("methods", ["POST", "SHOUT"], "SHOUT"),
         ("max_body", -1, "bytes"),
-        ("max_body", "1MB", "bytes"),
+        ("max_body", "1 pound", "bytes"),
         ("max_body", True, "bytes"),
         ("max_body", 1.5, "bytes"),
         ("retry", -1, "number of tries"),
@@ -184,7 +184,7 @@ def test_declaration_error_is_a_relay_error_and_a_value_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("verfy", "Did you mean verify?"), ("queues", "Did you mean queue?"), ("colour", "at_front, at_least_once,")],
+    [("verfy", "Did you mean verify?"), ("queues", "Did you mean queue?"), ("wibble", "at_front, at_least_once,")],
 )
 def test_unknown_option_of_the_decorator_is_refused_with_the_nearest(name: str, hint: str) -> None:
     """An unknown option of the decorator is refused with the nearest."""
@@ -364,13 +364,13 @@ def test_reply_is_read_in_every_form(reply: Any, answer: Reply | None) -> None:
 
 def test_job_may_be_async_since_rq_awaits_it() -> None:
     """A job may be async since RQ awaits it."""
-    assert make_route(job=waits).job_of == "tests.test_declare.waits"
+    assert make_route(job=waits).targets[0].job_of == "tests.test_declare.waits"
 
 
 @pytest.mark.parametrize("job", [jobs.echo, "tests.jobs.echo"])
 def test_job_is_a_function_or_its_dotted_name(job: Any) -> None:
     """A job is a function or its dotted name."""
-    assert make_route(job=job).job_of == "tests.jobs.echo"
+    assert make_route(job=job).targets[0].job_of == "tests.jobs.echo"
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_job_is_a_function_or_its_dotted_name(job: Any) -> None:
 )
 def test_job_and_queue_may_be_chosen_for_each_event(option: str, choose: Any, chosen: str) -> None:
     """Job and queue may be chosen for each event."""
-    choice = getattr(make_route(**{option: choose}), f"{option}_of")
+    choice = getattr(make_route(**{option: choose}).targets[0], f"{option}_of")
 
     assert callable(choice)
     assert choice(make_event()) == chosen
@@ -393,7 +393,7 @@ def test_job_and_queue_may_be_chosen_for_each_event(option: str, choose: Any, ch
 @pytest.mark.parametrize(("option", "bad"), [("job", "nodots"), ("job", None), ("queue", "a b"), ("queue", None)])
 def test_what_a_function_chooses_is_checked_like_a_value(option: str, bad: Any) -> None:
     """What a function chooses is checked like a value."""
-    choose = getattr(make_route(**{option: per_event(lambda event: bad)}), f"{option}_of")
+    choose = getattr(make_route(**{option: per_event(lambda event: bad)}).targets[0], f"{option}_of")
 
     with pytest.raises(DeclarationError, match=option):
         choose(make_event())

@@ -29,8 +29,8 @@ from trafficrelay.errors import ConnectionFailed, DeclarationError, DeliveryErro
 from trafficrelay.intake import Intake
 from trafficrelay.outbox.handover import Handover, Job
 from trafficrelay.outbox.memory import MemoryOutbox
-from trafficrelay.route import JobOptions
 from trafficrelay.search import Search, condition
+from trafficrelay.target import JobOptions
 from trafficrelay.verify import basic, bearer, standard_webhooks
 
 URL = "https://shop.example/hook"
@@ -162,7 +162,7 @@ def test_a_route_takes_a_url_a_deliver_or_a_list() -> None:
         "b (http://shop.example:8080/…)",
         "https://b.example/",
     ]
-    assert one.job_of == many.job_of == slow.job_of == "trafficrelay.deliver.deliver"
+    assert one.targets[0].job_of == many.targets[0].job_of == slow.targets[0].job_of == "trafficrelay.deliver.deliver"
 
 
 def test_a_relay_declares_it_with_the_decorator_too() -> None:

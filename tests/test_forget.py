@@ -26,6 +26,7 @@ from trafficrelay.cli import main
 from trafficrelay.errors import DeclarationError
 from trafficrelay.outbox import Handover
 from trafficrelay.outbox.erasure import Erasure
+from trafficrelay.outbox.handover import each
 from trafficrelay.outbox.rq import RQOutbox
 from trafficrelay.outbox.spool_file import Entry, SpoolFile
 from trafficrelay.outbox.stored import as_letter, pack
@@ -292,7 +293,7 @@ def test_jobs_that_were_pushed_to_the_front_are_erased(shop: Shop) -> None:
     other = a_handover(a_job({"email": BOB}))
     with_some = a_handover(*(a_job({"email": ANN}) for _ in range(5)))
     outbox = RQOutbox(shop.client)
-    outbox.accept_each([with_front, other, with_some])
+    each(outbox, [with_front, other, with_some])
     shop.client.lrem("rq:queue:hooks", 1, f"{with_some.id}-3")
     shop.client.rpush("rq:queue:hooks", f"{with_some.id}-3")
     outbox.close()

@@ -19,6 +19,7 @@ from trafficrelay import DeclarationError, Relay, Route
 from trafficrelay.errors import Backlogged, OutboxCorrupt, RateExceeded, RoutePaused
 from trafficrelay.limits import Limits, limits
 from trafficrelay.outbox import Handover
+from trafficrelay.outbox.handover import each
 from trafficrelay.outbox.names import PAUSED_KEY
 from trafficrelay.outbox.rq import RQOutbox
 from trafficrelay.rate import Rate, gcra
@@ -50,7 +51,7 @@ def with_queue(max_queued: int | None = None, max_lag: int | None = None, **more
 
 def tries(outbox: RQOutbox, *handovers: Handover) -> list[str]:
     """Say what became of each: the name of the error, or `taken`."""
-    results = outbox.accept_each(handovers)
+    results = each(outbox, handovers)
     return [type(result).__name__ if isinstance(result, Exception) else "taken" for result in results]
 
 
@@ -106,7 +107,7 @@ def test_the_script_counts_as_the_reference_does(outbox: RQOutbox, client: redis
     """For counts of the past, the present and a nonsensical future, set by hand."""
     rate = Rate("10/s", burst=4)
     chance = random.Random(7)
-    (key,) = [keys for keys, _ in [outbox._writes.call(with_rate("10/s", burst=4))]]
+    key, _ = outbox._writes.call([with_rate("10/s", burst=4)])
     compared = 0
     for _ in range(300):
         seconds, micro = client.time()

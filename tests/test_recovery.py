@@ -18,6 +18,7 @@ from trafficrelay import MemoryOutbox
 from trafficrelay.errors import OutboxAway, OutboxError, OutboxUnavailable
 from trafficrelay.outbox import Handover, Receipt
 from trafficrelay.outbox.breaker import Breaker
+from trafficrelay.outbox.handover import each
 from trafficrelay.outbox.recovery import FIRST_WAIT, MAX_WAIT, Recovery
 from trafficrelay.outbox.resilient import ResilientOutbox
 
@@ -30,10 +31,10 @@ class Away(MemoryOutbox):
         self.away = True
         self.tries = 0
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
         if self.away:
-            return [OutboxUnavailable("away") for _ in handovers]
-        return super().accept_each(handovers)
+            return [OutboxUnavailable("away") for _ in groups]
+        return super().accept_groups(groups)
 
     def check(self) -> None:
         self.tries += 1
@@ -56,7 +57,7 @@ def test_redis_is_tried_less_and_less_often_and_not_by_all_relays_at_once() -> N
 
     inner = Away()
     with mock.patch.object(Recovery, "_pause", pause), closing(ResilientOutbox(inner)) as outbox:
-        outbox.accept_each([a_handover()])
+        each(outbox, [a_handover()])
         wait_until(lambda: not recovery_threads())
 
     while_away = waits[:40]
@@ -70,10 +71,10 @@ def test_a_thread_tries_redis_and_requests_do_not() -> None:
     inner = Away()
     with closing(ResilientOutbox(inner)) as outbox:
         assert recovery_threads() == []
-        outbox.accept_each([a_handover()])
+        each(outbox, [a_handover()])
         wait_until(lambda: inner.tries > 2)
         inner.away = False
-        wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], Receipt))
+        wait_until(lambda: isinstance(each(outbox, [a_handover()])[0], Receipt))
         wait_until(lambda: not recovery_threads())
 
 
@@ -83,9 +84,9 @@ def test_a_second_outage_is_noticed_as_the_first() -> None:
     with closing(ResilientOutbox(inner)) as outbox:
         for _ in range(5):
             inner.away = True
-            wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], OutboxError))
+            wait_until(lambda: isinstance(each(outbox, [a_handover()])[0], OutboxError))
             inner.away = False
-            wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], Receipt))
+            wait_until(lambda: isinstance(each(outbox, [a_handover()])[0], Receipt))
 
     assert len(inner.handovers) == 5
 
@@ -93,7 +94,7 @@ def test_a_second_outage_is_noticed_as_the_first() -> None:
 def test_closing_ends_the_thread() -> None:
     """In the middle of an outage."""
     outbox = ResilientOutbox(Away())
-    outbox.accept_each([a_handover()])
+    each(outbox, [a_handover()])
     assert recovery_threads()
     outbox.close(5)
 
@@ -103,7 +104,7 @@ def test_closing_ends_the_thread() -> None:
 def test_the_thread_of_an_outbox_that_nobody_has_any_more_ends() -> None:
     """Not everybody closes."""
     outbox = ResilientOutbox(Away())
-    outbox.accept_each([a_handover()])
+    each(outbox, [a_handover()])
     assert recovery_threads()
     del outbox
     gc.collect()
@@ -131,9 +132,9 @@ def test_the_thread_goes_on_whatever_happens_to_it() -> None:
         mock.patch.object(inner, "check", side_effect=[RuntimeError("boom"), None]),
         closing(ResilientOutbox(inner)) as outbox,
     ):
-        outbox.accept_each([a_handover()])
+        each(outbox, [a_handover()])
         inner.away = False
-        wait_until(lambda: isinstance(outbox.accept_each([a_handover()])[0], Receipt))
+        wait_until(lambda: isinstance(each(outbox, [a_handover()])[0], Receipt))
 
 
 def test_asking_whether_it_is_ready_opens_the_breaker() -> None:

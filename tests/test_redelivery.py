@@ -16,6 +16,7 @@ from tests.handovers import a_dead_one, a_handover, a_job, a_letter, dump, opene
 from tests.redis_proxy import RedisProxy
 from trafficrelay.errors import LetterGone, OutboxError
 from trafficrelay.outbox import Handover
+from trafficrelay.outbox.handover import each
 from trafficrelay.outbox.rq import RQOutbox
 
 pytestmark = pytest.mark.rq
@@ -93,7 +94,7 @@ def test_a_job_that_cannot_be_requeued_stays_where_it_is(outbox: RQOutbox, clien
     first = outbox.accept(delivery("fail"))
     work(client)
     client.set("rq:queue:hooks", "x")
-    (refused,) = outbox.accept_each([delivery("fail")])
+    (refused,) = each(outbox, [delivery("fail")])
 
     assert isinstance(refused, OutboxError)
     assert failed(client) == list(first.jobs)
@@ -162,12 +163,12 @@ def test_many_repeated_events_are_requeued_in_one_more_round_trip(redis_url: str
     """A Redis that stalls there holds their senders up once."""
     with RedisProxy(redis_url) as proxy, opened(proxy.url) as outbox:
         events = [a_handover(a_job(function="tests.jobs.fail"), dedupe=str(n), dedupe_window=60) for n in range(10)]
-        outbox.accept_each(events)
+        each(outbox, events)
         work(client)
         again = [replace(event, id=f"{number:032}") for number, event in enumerate(events)]
-        outbox.accept_each(again[:1])
+        each(outbox, again[:1])
         before = proxy.trips
-        outbox.accept_each(again[1:])
+        each(outbox, again[1:])
         trips = proxy.trips - before
 
     assert len(queued(client)) == 10

@@ -162,8 +162,12 @@ REFUSED = {
     "unreadable chunks": (411, Delivery(environ=CHUNKED)),
     "declared too large": (413, Delivery(body=b"1" * (LIMIT + 1))),
     "actually too large": (413, Delivery(body=b"1" * (LIMIT + 1), environ={**CHUNKED, "wsgi__input_terminated": True})),
-    "compressed": (415, Delivery(body=gzip.compress(BODY), headers={"Content-Encoding": "gzip"})),
-    "multipart": (415, Delivery(headers={"Content-Type": "multipart/form-data; boundary=x"})),
+    "compressed in a way that is not known": (415, Delivery(headers={"Content-Encoding": "compress"})),
+    "no gzip": (400, Delivery(headers={"Content-Encoding": "gzip"})),
+    "cut short within gzip": (400, Delivery(body=gzip.compress(BODY)[:-6], headers={"Content-Encoding": "gzip"})),
+    "inflated too large": (413, Delivery(body=gzip.compress(b"1" * (LIMIT + 1)), headers={"Content-Encoding": "gzip"})),
+    "multipart without a part": (400, Delivery(headers={"Content-Type": "multipart/form-data; boundary=x"})),
+    "multipart that is no form": (415, Delivery(headers={"Content-Type": "multipart/mixed; boundary=x"})),
     "unknown charset": (415, Delivery(headers={"Content-Type": "text/plain; charset=klingon"})),
     "charset that is no text": (415, Delivery(headers={"Content-Type": "text/plain; charset=zlib"})),
     "rejected": (422, Delivery(headers={"X-Reject": "422"})),
@@ -214,7 +218,6 @@ def test_refusal_is_a_problem_that_leaves_nothing_and_the_right_delivery_is_take
         (401, Delivery(key="other"), "WWW-Authenticate", "Signature"),
         (405, Delivery(method="GET"), "Allow", "POST"),
         (405, Delivery(method="DELETE"), "Allow", "POST"),
-        (405, Delivery(method="OPTIONS"), "Allow", "POST"),
     ],
 )
 def test_refusal_has_the_header_that_its_status_asks_for(
@@ -227,11 +230,25 @@ def test_refusal_has_the_header_that_its_status_asks_for(
     assert answer.headers[name] == value
 
 
-def test_head_on_a_route_for_post_is_405_without_a_body(serve: Callable[[Relay], Http]) -> None:
-    """HEAD on a route for POST is a 405 without a body."""
-    answer = serve(orders(MemoryOutbox())).send("/orders/7", "HEAD")
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("OPTIONS", 204)])
+def test_head_and_options_of_a_route_say_what_it_takes_and_are_no_event(
+    serve: Callable[[Relay], Http], method: str, status: int
+) -> None:
+    """Senders look with HEAD whether an address is there before they keep it."""
+    outbox = MemoryOutbox()
+    answer = serve(orders(outbox)).send("/orders/7", method)
 
-    assert (answer.status_int, answer.headers["Allow"], answer.body) == (405, "POST", b"")
+    assert (answer.status_int, answer.headers["Allow"], answer.body) == (status, "POST", b"")
+    assert outbox.handovers == []
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+def test_head_and_options_of_what_is_no_route_are_404(serve: Callable[[Relay], Http], method: str) -> None:
+    """They say nothing of a path that no route takes."""
+    answer = serve(orders(MemoryOutbox())).send("/elsewhere", method)
+
+    assert answer.status_int == 404
+    assert "Allow" not in answer.headers
 
 
 def test_head_on_a_route_for_get_is_no_event(serve: Callable[[Relay], Http]) -> None:

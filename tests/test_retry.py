@@ -22,7 +22,7 @@ from trafficrelay.backoff import Retries
 from trafficrelay.outbox.letters import Letters, Selection
 from trafficrelay.outbox.rq import RQOutbox
 from trafficrelay.outbox.stored import pack, to_dict, unpack
-from trafficrelay.route import JobOptions
+from trafficrelay.target import JobOptions
 
 pytestmark = pytest.mark.rq
 

@@ -39,11 +39,12 @@ from tests.handovers import (
     queued,
 )
 from tests.redis_proxy import Loss, RedisProxy
+from tests.servers import own_valkey
 from tests.waiting import wait_until
 from trafficrelay import DeclarationError, MemoryOutbox, Relay, Route
 from trafficrelay.errors import OutboxCorrupt, OutboxError, OutboxUnavailable
 from trafficrelay.outbox import Handover, Job, Outbox, Receipt
-from trafficrelay.outbox.handover import EVENT_MARK_TTL, job_id
+from trafficrelay.outbox.handover import EVENT_MARK_TTL, each, job_id
 from trafficrelay.outbox.rq import RQOutbox
 
 pytestmark = pytest.mark.rq
@@ -450,7 +451,7 @@ def test_sending_again_after_two_lost_replies_is_safe(proxy: RedisProxy, client:
 
 def test_a_redis_that_was_frozen_does_not_write_what_was_refused() -> None:
     """When it goes on it finds the event in its socket, and the sender has been told to send again by then."""
-    with ValkeyServer() as server, redis.Redis.from_url(server.connection_url) as client:
+    with own_valkey() as server, redis.Redis.from_url(server.connection_url) as client:
         with opened(f"{server.connection_url}?socket_timeout=0.3") as outbox:
             outbox.accept(a_handover(event="warm"))
             assert server._process is not None
@@ -663,7 +664,7 @@ def test_a_redis_that_cannot_write_now_is_unavailable(
 
 def test_a_read_only_replica_is_unavailable(valkey: ValkeyServer, client: redis.Redis) -> None:
     """After a failover the old master is a replica: it refuses, and the answer is "not now"."""
-    with ValkeyServer() as other, redis.Redis.from_url(other.connection_url) as replica:
+    with own_valkey() as other, redis.Redis.from_url(other.connection_url) as replica:
         replica.replicaof("127.0.0.1", valkey.port)
         with opened(other.connection_url) as outbox, pytest.raises(OutboxUnavailable):
             outbox.accept(a_handover())
@@ -693,7 +694,7 @@ def test_a_read_only_replica_is_unavailable(valkey: ValkeyServer, client: redis.
 )
 def test_a_refusal_says_why(set_up: Callable[[redis.Redis], Any], reason: str) -> None:
     """The log has this sentence alone: no memory, a replica, no permission and no password are mended differently."""
-    with ValkeyServer() as server, redis.Redis.from_url(server.connection_url) as client:
+    with own_valkey() as server, redis.Redis.from_url(server.connection_url) as client:
         set_up(client)
         with opened(server.connection_url) as outbox, pytest.raises(OutboxUnavailable) as caught:
             outbox.accept(a_handover())
@@ -776,7 +777,7 @@ def test_several_events_are_one_round_trip(proxy: RedisProxy, client: redis.Redi
     with opened(proxy.url) as outbox:
         outbox.accept(a_handover(event="warm"))
         trips = proxy.trips
-        results = outbox.accept_each([*handovers, handovers[0]])
+        results = each(outbox, [*handovers, handovers[0]])
         trips = proxy.trips - trips
 
     assert results == [*(one.receipt for one in handovers), replace(handovers[0].receipt, duplicate=True)]
@@ -788,7 +789,7 @@ def test_one_event_that_cannot_be_written_does_not_touch_the_others(outbox: RQOu
     """In a batch each event stands for itself: its error is its own."""
     client.set("rq:queue:taken", "something else")
     good, bad, other = a_handover(), a_handover(a_job(queue="taken")), a_handover()
-    results = outbox.accept_each([good, bad, other])
+    results = each(outbox, [good, bad, other])
 
     assert [type(result) for result in results] == [Receipt, OutboxCorrupt, Receipt]
     assert queued(client) == [f"{good.id}-1", f"{other.id}-1"]
@@ -797,7 +798,7 @@ def test_one_event_that_cannot_be_written_does_not_touch_the_others(outbox: RQOu
 def test_an_event_that_no_serializer_writes_does_not_touch_the_others(redis_url: str, client: redis.Redis) -> None:
     """What goes wrong before anything is sent is the event's own error too."""
     with opened(redis_url, serializer="json") as outbox:
-        results = outbox.accept_each([a_handover(), a_handover(a_job(object())), a_handover()])
+        results = each(outbox, [a_handover(), a_handover(a_job(object())), a_handover()])
 
     assert [type(result) for result in results] == [Receipt, OutboxError, Receipt]
     assert len(queued(client)) == 2
@@ -817,7 +818,7 @@ def test_a_batch_whose_replies_were_lost_is_queued_once(proxy: RedisProxy, clien
     with opened(proxy.url) as outbox:
         outbox.accept(a_handover(event="warm"))
         proxy.lose_replies(1)
-        results = outbox.accept_each(handovers)
+        results = each(outbox, handovers)
 
     assert [result.id for result in results if isinstance(result, Receipt)] == [one.id for one in handovers]
     assert len(queued(client)) == 6
@@ -827,7 +828,7 @@ def test_a_flushed_script_does_not_lose_a_batch(outbox: RQOutbox, client: redis.
     """A restarted Redis has forgotten the script; a batch brings it along."""
     outbox.accept(a_handover())
     client.script_flush()
-    results = outbox.accept_each([a_handover(), a_handover()])
+    results = each(outbox, [a_handover(), a_handover()])
 
     assert all(isinstance(result, Receipt) for result in results)
     assert len(queued(client)) == 3

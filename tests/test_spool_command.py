@@ -21,6 +21,7 @@ from rq.job import Job as RQJob
 
 from trafficrelay.cli import main
 from trafficrelay.outbox import Handover
+from trafficrelay.outbox.handover import each
 from trafficrelay.outbox.pauses import Pauses
 from trafficrelay.outbox.rq import RQOutbox
 from trafficrelay.outbox.spool_file import Entry, SpoolFile
@@ -417,7 +418,7 @@ def test_events_that_redis_knows_are_left_alone(
     """By their mark, by a job that is still there, or by the letter that an earlier run made of them."""
     marked, there, new = event(), event(), event()
     outbox = RQOutbox(client)
-    outbox.accept_each([marked, there])
+    each(outbox, [marked, there])
     outbox.close()
     client.delete(f"rq:job:{marked.id}-1", f"trafficrelay:1:event:{there.id}")
     files.put(replace(marked), there, new)

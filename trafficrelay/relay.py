@@ -15,9 +15,11 @@ from .event import Event
 from .intake import Intake
 from .outbox.handover import Outbox, Receipt
 from .rate import Rate
-from .route import Route, RouteOptions, check_names, check_rule
+from .route import Route, RouteOptions
+from .rule import check_rule
 from .spool import Spool
 from .spool import spool as read_spool
+from .target import check_names
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -116,6 +118,23 @@ class Relay:
     def __repr__(self) -> str:
         return f"<Relay with {len(self._routes)} routes>"
 
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str]) -> Relay:
+        """Make the relay that a file such as relay.toml describes (docs/configuration.md).
+
+        Functions that it names are imported, and secrets read, now.
+
+        Raises:
+            ConfigError: the file cannot be read, or something in it cannot be. It names the table and the key.
+        """
+        # It makes relays, so it imports this module.
+        from .config.loading import load
+
+        relay = load(path)
+        # As in `__init__`: workers look for the relay in the caller's module.
+        relay._module = _importable_name(sys._getframe(1).f_globals)
+        return relay
+
     # Declaring
 
     def route(self, rule: str, **options: Unpack[RouteOptions]) -> Callable[[_F], _F]:
@@ -126,7 +145,7 @@ class Relay:
         """
         # Now, and not when the decorator is called: `@relay.route` without parentheses would declare nothing.
         check_rule(rule)
-        check_names(options, without=("rule", "transform"))
+        check_names("A route", Route, options, without=("rule", "transform"))
 
         def decorate(transform: _F) -> _F:
             self.add(Route(rule, transform=transform, **options))
@@ -171,12 +190,16 @@ class Relay:
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues that the routes name, in order. Those that functions choose are not among them."""
-        return tuple(dict.fromkeys(route.queue_of for route in self._routes if isinstance(route.queue_of, str)))
+        return tuple(dict.fromkeys(queue for queue in self._queues if isinstance(queue, str)))
 
     @property
     def dynamic_queues(self) -> bool:
         """Whether a route chooses its queue for each event."""
-        return any(not isinstance(route.queue_of, str) for route in self._routes)
+        return any(not isinstance(queue, str) for queue in self._queues)
+
+    @property
+    def _queues(self) -> list[str | Callable[[Event], str]]:
+        return [target.queue_of for route in self._routes for target in route.targets]
 
     # Binding to Redis
 
@@ -285,7 +308,7 @@ class Relay:
         # waitress is an extra, needed by this method alone.
         from .server import Server
 
-        largest = max((route.max_body for route in self._routes), default=0)
+        largest = max((route.limit for route in self._routes), default=0)
         return Server(
             self.app,
             host=host,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -68,6 +68,11 @@ class Reply:
         object.__setattr__(self, "status", status)
         object.__setattr__(self, "headers", pairs)
         object.__setattr__(self, "body", content)
+
+    def adding(self, headers: Sequence[tuple[str, str]]) -> Reply:
+        """Give the same answer with more headers; what it says already stays."""
+        said = {name.lower() for name, _ in self.headers}
+        return replace(self, headers=(*self.headers, *(pair for pair in headers if pair[0].lower() not in said)))
 
     @classmethod
     def problem(cls, refusal: Refusal) -> Reply:

@@ -2,77 +2,44 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from .backoff import Retries, retries
-from .delivery.destination import Deliver, check_time, destinations
-from .delivery.order import DELIVER
+from .cors import Cors, cors
+from .delivery.destination import Deliver
 from .errors import DeclarationError
 from .event import Event
 from .limits import Limits, limits
 from .options import (
     DedupeKey,
     Duration,
+    Size,
     check_plain,
     chooser,
+    cloudevent_key,
     dedupe_key,
-    job_name,
     queue_name,
     seconds,
+    size,
 )
 from .rate import Rate
 from .reply import EMPTY, PIXEL, Reply
+from .rule import METHODS, check_rule
+from .target import JOB_OPTIONS, UNSAID, JobOptions, Target, To, Unsaid, check_names, targets
 from .transform import Transform, keep_data
+from .transforms import Chain, typed
 from .verify import schemes
 from .verify.schemes import Verifier
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes that a body may have unless the route says otherwise: 1 MiB."""
 
-METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-
-WILDCARD: Final = re.compile(r"<([a-zA-Z_][a-zA-Z_0-9]*)(?::([a-zA-Z_]+)(?::(?:\\.|[^\\>])+)?)?>")
-"""One of Bottle's wildcards, its name and its filter: `<name>`, `<name:filter>`, `<name:filter:config>`."""
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
 _READY_REPLIES: Final = {"empty": EMPTY, "pixel": PIXEL}
-
-
-class _Unsaid:
-    """The type of an option that was left out where leaving it out is an error."""
-
-    def __repr__(self) -> str:
-        return "<left out>"
-
-
-UNSAID: Final = _Unsaid()
-
-
-@dataclass(frozen=True, slots=True)
-class JobOptions:
-    """What RQ is told of a route's jobs, in seconds. `None` leaves it to RQ.
-
-    Attributes:
-        retries: how often a failing job is run again.
-        timeout: after how long a running job is stopped; -1 for never.
-        result_ttl: how long a result is kept; -1 for ever.
-        failure_ttl: how long a failed job is kept; -1 for ever.
-        delay: how long after its event a job may start.
-        at_front: whether jobs go to the front of their queue.
-        at_least_once: whether a job whose worker died is run again.
-    """
-
-    retries: Retries | None = None
-    timeout: int | None = None
-    result_ttl: int | None = None
-    failure_ttl: int | None = None
-    delay: int = 0
-    at_front: bool = False
-    at_least_once: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +53,29 @@ class Route:
             `per_event(function)`.
         deliver: in place of a job, the URL that events are forwarded to, a `Deliver`, or a list of these. Each item of
             each event is one job for each destination. Tries and waits are the destination's, not `retry`.
+        to: in place of both, a list of `To`: several jobs and destinations, on queues of their own, under conditions.
+            All that an event becomes is handed over in one step, or nothing of it.
         queue: the queue's name, or a function of the event.
         methods: the HTTP methods that it takes.
-        transform: the function of the event that gives the job's argument; the event's data as it is where left out.
+        transforms: a list of steps (`trafficrelay.transforms`) and functions of the event, each of which gets what
+            the one before gave.
+        transform: the function of the event that gives the job's argument, after all of `transforms`; the event's
+            data as it is where left out. Where its parameter is annotated with a dataclass, a TypedDict or a msgspec
+            Struct it is given the data as that, and other data is refused with a 422.
+        split: whether each item of a JSON array and each line of NDJSON is an event of its own. All of a request are
+            accepted, or none.
+        content_type: what bodies are read as whatever their sender says: `"application/json"` for JSON that comes as
+            text/plain, as `navigator.sendBeacon` sends it.
         dedupe: by what a repeated event is known: `"header:NAME"`, `"data:path.to.field"`, a function of the event,
-            or `None`. An event without it is accepted.
+            or `None` for not at all. Left out, a CloudEvent is known by its source and id. An event without it is
+            accepted.
         dedupe_window: for how long it is remembered.
-        max_body: the largest body in bytes; more is never read.
+        max_body: the largest body, in bytes or as `"5MB"`, before and after it is inflated; more is never read.
+        aside: how large a job's argument may be, in bytes or as `"256KB"`; a larger one is kept in Redis under a key
+            of its own, so that jobs stay small, and fetched when the job runs. `None` for any size.
+        cors: the origins whose pages may post and read the answer: `["https://shop.example"]`, or `"*"` for all.
+        status: whether `/-/events/ID` tells what became of an event, to who has the token from the answer's
+            `Location`.
         retry: how often RQ runs a failing job again: a number (at once), the waits before each try
             (`[10, 60, "15m"]`), a `Backoff`, or an `rq.Retry`. Waits need a worker with a scheduler
             (`trafficrelay worker`, or `rq worker --with-scheduler`).
@@ -120,15 +103,22 @@ class Route:
     """
 
     rule: str
-    verify: Verifier | _Unsaid | None = field(default=UNSAID, kw_only=True, repr=False)
+    verify: Verifier | Unsaid | None = field(default=UNSAID, kw_only=True, repr=False)
     job: Any = field(default=UNSAID, kw_only=True)
     deliver: Deliver | str | Sequence[Deliver | str] | None = field(default=None, kw_only=True, repr=False)
+    to: Sequence[To] | None = field(default=None, kw_only=True, repr=False)
     queue: str | Callable[[Event], str] = field(default="default", kw_only=True)
     methods: Sequence[str] = field(default=("POST",), kw_only=True)
-    transform: Transform = field(default=keep_data, kw_only=True, repr=False)
-    dedupe: str | Callable[[Event], Any] | None = field(default=None, kw_only=True, repr=False)
+    transforms: Sequence[Any] = field(default=(), kw_only=True, repr=False)
+    transform: Callable[..., Any] = field(default=keep_data, kw_only=True, repr=False)
+    split: bool = field(default=False, kw_only=True, repr=False)
+    content_type: str = field(default="", kw_only=True, repr=False)
+    dedupe: str | Callable[[Event], Any] | Unsaid | None = field(default=UNSAID, kw_only=True, repr=False)
     dedupe_window: Duration = field(default="24h", kw_only=True, repr=False)
-    max_body: int = field(default=MAX_BODY, kw_only=True, repr=False)
+    max_body: Size = field(default=MAX_BODY, kw_only=True, repr=False)
+    aside: Size | None = field(default=None, kw_only=True, repr=False)
+    cors: Sequence[str] | str | None = field(default=None, kw_only=True, repr=False)
+    status: bool = field(default=False, kw_only=True, repr=False)
     retry: Any = field(default=None, kw_only=True, repr=False)
     timeout: Duration | None = field(default=None, kw_only=True, repr=False)
     result_ttl: Duration | None = field(default=None, kw_only=True, repr=False)
@@ -144,8 +134,11 @@ class Route:
     max_lag: Duration | None = field(default=None, kw_only=True, repr=False)
 
     # What the options say, read once: the way of an event uses these.
+    targets: tuple[Target, ...] = field(init=False, repr=False, compare=False)
     destinations: tuple[Deliver, ...] = field(init=False, repr=False, compare=False)
-    job_of: str | Callable[[Event], str] = field(init=False, repr=False, compare=False)
+    reshape: Transform = field(init=False, repr=False, compare=False)
+    limit: int = field(init=False, repr=False, compare=False)
+    origins: Cors | None = field(init=False, repr=False, compare=False)
     queue_of: str | Callable[[Event], str] = field(init=False, repr=False, compare=False)
     key_of: DedupeKey | None = field(init=False, repr=False, compare=False)
     window: int = field(init=False, repr=False, compare=False)
@@ -159,7 +152,7 @@ class Route:
 
         def __new__(cls, *_, **options):
             """Refuse unknown options with a sentence, where Python's own error would only name them."""
-            check_names(options)
+            check_names("A route", cls, options)
             return object.__new__(cls)
 
     def __post_init__(self) -> None:
@@ -167,35 +160,28 @@ class Route:
         set_(self, "rule", check_rule(self.rule))
         set_(self, "methods", _methods(self.methods))
         _check_verify(self.rule, self.verify)
-        check_plain("The transform", self.transform)
-        set_(self, "destinations", _destinations(self))
-        if not isinstance(self.max_body, int) or isinstance(self.max_body, bool) or self.max_body < 0:
-            raise DeclarationError(f"max_body is a number of bytes, not {self.max_body!r}.", option="max_body")
+        set_(self, "reshape", _reshape(self.transforms, self.transform))
+        said = {option: getattr(self, option) for option in JOB_OPTIONS}
+        aside = 0 if self.aside is None else size(self.aside, "aside", least=1)
+        what = {"job": self.job, "deliver": self.deliver, "queue": self.queue}
+        set_(self, "targets", targets(self.rule, self.to, **what, said=said, aside=aside))
+        set_(self, "destinations", tuple(place for target in self.targets for place in target.destinations))
+        set_(self, "limit", size(self.max_body, "max_body", least=0))
+        for option in ("split", "status"):
+            if not isinstance(value := getattr(self, option), bool):
+                raise DeclarationError(f"{option} is True or False, not {value!r}.", option=option)
+        set_(self, "content_type", _content_type(self.content_type))
+        set_(self, "origins", cors(self.cors))
         if self.on_error not in ("keep", "refuse"):
             raise DeclarationError(f'on_error is "keep" or "refuse", not {self.on_error!r}.', option="on_error")
-        set_(self, "job_of", DELIVER if self.destinations else chooser(self.job, job_name, any_callable=False))
         set_(self, "queue_of", chooser(self.queue, queue_name, any_callable=True))
-        set_(self, "key_of", dedupe_key(self.dedupe))
+        set_(self, "key_of", cloudevent_key if isinstance(self.dedupe, Unsaid) else dedupe_key(self.dedupe))
         set_(self, "window", seconds(self.dedupe_window, "dedupe_window", least=1))
-        set_(self, "options", self._job_options())
+        set_(self, "options", JobOptions.read(said))
         set_(self, "limits", limits(self.rate, self.max_queued, self.max_lag))
         set_(self, "spools", _spools(self.on_outage, self.verify))
         set_(self, "answer", _answer(self.reply))
         set_(self, "secret_headers", getattr(self.verify, "secret_headers", frozenset()))
-
-    def _job_options(self) -> JobOptions:
-        for option in ("at_front", "at_least_once"):
-            if not isinstance(said := getattr(self, option), bool):
-                raise DeclarationError(f"{option} is True or False, not {said!r}.", option=option)
-        return JobOptions(
-            retries=retries(self.retry),
-            timeout=_lifetime(self.timeout, "timeout", least=1),
-            result_ttl=_lifetime(self.result_ttl, "result_ttl", least=0),
-            failure_ttl=_lifetime(self.failure_ttl, "failure_ttl", least=1),
-            delay=seconds(self.delay, "delay", least=0),
-            at_front=self.at_front,
-            at_least_once=self.at_least_once,
-        )
 
 
 class RouteOptions(TypedDict, total=False):
@@ -204,11 +190,18 @@ class RouteOptions(TypedDict, total=False):
     verify: Verifier | None
     job: Any
     deliver: Deliver | str | Sequence[Deliver | str] | None
+    to: Sequence[To] | None
     queue: str | Callable[[Event], str]
     methods: Sequence[str]
+    transforms: Sequence[Any]
+    split: bool
+    content_type: str
     dedupe: str | Callable[[Event], Any] | None
     dedupe_window: Duration
-    max_body: int
+    max_body: Size
+    aside: Size | None
+    cors: Sequence[str] | str | None
+    status: bool
     retry: Any
     timeout: Duration | None
     result_ttl: Duration | None
@@ -224,55 +217,6 @@ class RouteOptions(TypedDict, total=False):
     max_lag: Duration | None
 
 
-def check_names(options: Iterable[str], *, without: tuple[str, ...] = ()) -> None:
-    """Check the names of a route's options.
-
-    Args:
-        options: the names.
-        without: options that cannot be given here.
-
-    Raises:
-        DeclarationError: one is unknown.
-    """
-    known = sorted(entry.name for entry in fields(Route) if entry.init and entry.name not in without)
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(known)}."
-            raise DeclarationError(f"A route has no option {name}. {hint}", option=name)
-
-
-def check_rule(rule: Any) -> str:
-    """Check how a rule is written; Bottle's router checks the rest when the route is added to a relay.
-
-    Raises:
-        DeclarationError: it is no path, or holds what Bottle would read in another way than its author.
-    """
-    if inspect.isfunction(rule):
-        raise DeclarationError('The decorator needs a rule: write @relay.route("/path", …) above the function.')
-    if not isinstance(rule, str) or not rule.startswith("/"):
-        raise DeclarationError(f'A rule is a path that begins with a slash, such as "/github", not {rule!r}.')
-    if rule == "/-" or rule.startswith("/-/"):
-        raise DeclarationError(f"The rule {rule} is taken: what is under /-/ belongs to the relay.")
-    literal = WILDCARD.sub("", rule)
-    if any(mark in literal for mark in "<>{}"):
-        raise DeclarationError(
-            f"The rule {rule} has a wildcard that cannot be read. Write <name> or <name:filter>, the name of ASCII "
-            "letters, digits and _."
-        )
-    if any(mark in literal for mark in "?# \t\r\n%"):
-        raise DeclarationError(
-            f"The rule {rule!r} holds a character that no path has. A rule is written as people read it, without %20 "
-            "and the like, and without a query."
-        )
-    if any(mark in literal for mark in ":\\"):
-        raise DeclarationError(
-            f"The rule {rule} has a colon or a backslash outside of <…>, where Bottle reads an old kind of wildcard. "
-            "Write <name>."
-        )
-    return rule
-
-
 def _methods(methods: Any) -> tuple[str, ...]:
     if isinstance(methods, str):
         methods = (methods,)
@@ -283,6 +227,25 @@ def _methods(methods: Any) -> tuple[str, ...]:
         if name not in METHODS:
             raise DeclarationError(f"methods are of {', '.join(METHODS)}, not {name!r}.", option="methods")
     return names
+
+
+def _reshape(transforms: Any, transform: Any) -> Transform:
+    """Give one function of what a route declares. Most declare one, which is called as it is."""
+    if isinstance(transforms, str | bytes) or not isinstance(transforms, Sequence):
+        raise DeclarationError('transforms is a list such as [keep("id", "total"), my_function].', option="transforms")
+    if not transforms:
+        reshape = typed(transform)
+        check_plain("The transform", reshape)
+        return reshape
+    return Chain(transforms if transform is keep_data else [*transforms, transform])
+
+
+def _content_type(content_type: Any) -> str:
+    if content_type and (not isinstance(content_type, str) or not _MEDIA_TYPE.fullmatch(content_type)):
+        raise DeclarationError(
+            f'content_type is a media type such as "application/json", not {content_type!r}.', option="content_type"
+        )
+    return content_type or ""
 
 
 def _check_verify(rule: str, verify: Any) -> None:
@@ -307,41 +270,12 @@ def _check_verify(rule: str, verify: Any) -> None:
     check_plain("verify", verify)
 
 
-def _destinations(route: Route) -> tuple[Deliver, ...]:
-    """Read what an event becomes where that is deliveries; nothing where it is a job of the user's."""
-    if route.deliver is None:
-        if route.job is UNSAID:
-            raise DeclarationError(
-                f'{route.rule} has no job. Say job="shop.jobs.on_push", or deliver="https://shop.example/hook".',
-                option="job",
-            )
-        return ()
-    if route.job is not UNSAID:
-        raise DeclarationError(f"{route.rule} has a job and deliver=; say one of them.", option="deliver")
-    if route.retry is not None:
-        raise DeclarationError(
-            f"{route.rule} delivers, so retry= is its destination's: Deliver(url, schedule=[10, 60, 300]).",
-            option="retry",
-        )
-    found = destinations(route.deliver)
-    check_time(found, _lifetime(route.timeout, "timeout", least=1))
-    return found
-
-
 def _spools(on_outage: Any, verify: Any) -> bool:
     if on_outage is None:
         return not getattr(verify, "sender_retries", False)
     if on_outage not in ("spool", "refuse"):
         raise DeclarationError(f'on_outage is "spool" or "refuse", not {on_outage!r}.', option="on_outage")
     return bool(on_outage == "spool")
-
-
-def _lifetime(value: Duration | None, option: str, *, least: int) -> int | None:
-    if value is None:
-        return None
-    if value == -1:
-        return -1
-    return seconds(value, option, least=least)
 
 
 def _answer(reply: Any) -> Reply | Callable[[Event], Reply] | None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .body import read_data
+from .body import read_data, read_events
 from .delivery.order import DELIVER, Order
 from .errors import DeadLetterError, DeclarationError, DeliveryError, Refusal
 from .event import Event
-from .intake import REPLAY, parse
+from .intake import REPLAY
 from .outbox.handover import Handover
+from .outbox.payload import CALL
 from .outbox.stored import HAND_OVER, from_dict
 
 _NO_STEPS: Final = frozenset("[]$*")
@@ -103,6 +104,8 @@ class Search:
         Raises:
             DeadLetterError: it is one that cannot be read.
         """
+        if function == CALL:
+            return False  # what is kept aside is looked into where it lies
         if function not in (REPLAY, HAND_OVER, DELIVER):
             return self._in(data)
         try:
@@ -111,7 +114,9 @@ class Search:
             if function == HAND_OVER:
                 return self.in_handover(from_dict(data["handover"]))
             event = Event.from_dict(data["event"])
-            return self._in(dict(event.query)) or self._in(parse(event).data)
+            return self._in(dict(event.query)) or any(
+                self._in(one.data) for one in read_events(event, limit=len(event.body))
+            )
         except (AttributeError, KeyError, TypeError, DeliveryError, Refusal) as error:
             raise DeadLetterError("This dead letter cannot be read.") from error
 

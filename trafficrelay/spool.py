@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from .errors import DeclarationError
-from .options import Duration, seconds
+from .options import Duration, Size, seconds, size
 
-_SIZE: Final = re.compile(r"(\d{1,12}) ?([KMG]?)i?B?", re.IGNORECASE)
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LEAST: Final = 1 << 20
 
 
@@ -29,7 +26,7 @@ class Spool:
     """
 
     path: str | os.PathLike[str]
-    max_size: int | str = field(default="256MB", kw_only=True)
+    max_size: Size = field(default="256MB", kw_only=True)
     max_age: Duration = field(default="3d", kw_only=True)
 
     # What these say, read once.
@@ -40,7 +37,7 @@ class Spool:
     def __post_init__(self) -> None:
         set_ = object.__setattr__  # the dataclass is frozen; this is where it is made
         set_(self, "file", _file(self.path))
-        set_(self, "size", _bytes(self.max_size))
+        set_(self, "size", size(self.max_size, "max_size", least=_LEAST))
         # Less than the events' own marks live would make dead letters of all.
         set_(self, "age", seconds(self.max_age, "max_age", least=600))
 
@@ -62,14 +59,3 @@ def _file(path: Any) -> Path:
     if file.is_dir():
         raise DeclarationError(f"spool is the path of a file, and {file} is a directory.", option="spool")
     return file
-
-
-def _bytes(size: Any) -> int:
-    number = size if isinstance(size, int) and not isinstance(size, bool) else -1
-    if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
-        number = int(match[1]) * _UNITS[match[2].upper()]
-    if number < _LEAST:
-        raise DeclarationError(
-            f'max_size is a number of bytes, 1 MB or more, such as "256MB", not {size!r}.', option="max_size"
-        )
-    return number

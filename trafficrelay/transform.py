@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
 from types import GeneratorType
 from typing import Any, Final, TypeAlias
 
@@ -69,12 +70,16 @@ def apply(transform: Transform, event: Event) -> list[Any]:
         if item is None:
             raise TransformError("The transform gave back None. Return the job's argument, or DROP to drop the event.")
         if item is not DROP:
-            data.append(_plain(item, MAX_DEPTH))
+            data.append(plain(item, MAX_DEPTH))
     return data
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """Give a value as what JSON can say. Most values are that already: they are looked at and kept."""
+def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """Give a value as what JSON can say. Most values are that already: they are looked at and kept.
+
+    Raises:
+        TransformError: it cannot be said in JSON, or is nested deeper than `depth` levels.
+    """
     kind = type(value)
     if value is None or kind is str or kind is bool:
         return value
@@ -89,10 +94,13 @@ def _plain(value: Any, depth: int) -> Any:
     if not depth:
         raise TransformError(f"What the transform gave back is nested deeper than {MAX_DEPTH} levels.")
     if kind is dict:
-        return {key if type(key) is str else _key(key): _plain(item, depth - 1) for key, item in value.items()}
+        return {key if type(key) is str else _key(key): plain(item, depth - 1) for key, item in value.items()}
     if kind is list or kind is tuple:
-        return [_plain(item, depth - 1) for item in value]
-    return _plain(_built_in(value), depth - 1)
+        return [plain(item, depth - 1) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        # msgspec takes what stands in the object itself, and does not put defaults there when it makes one.
+        return {entry.name: plain(getattr(value, entry.name), depth - 1) for entry in fields(value)}
+    return plain(_built_in(value), depth - 1)
 
 
 def _key(key: Any) -> str:
@@ -114,3 +122,5 @@ def _plain_text(value: Any) -> str:
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"objects of type {type(value).__name__} are not supported")
+
+_plain = plain

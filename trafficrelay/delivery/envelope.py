@@ -15,7 +15,7 @@ import msgspec
 
 from ..errors import DeliveryError
 from ..failures import place
-from ..route import WILDCARD
+from ..rule import WILDCARD
 from .destination import CloudEvents, Deliver
 from .order import Order
 

@@ -1,47 +1,53 @@
--- Takes one event: all of its jobs and marks, or nothing.
+-- Takes what came in one request: one event, or several. All of their jobs and marks, or nothing.
 --
--- Redis does not roll a script back. So all keys' types are checked before the first write, every write that has been
--- done is undone when a later one is refused (a rule of Redis' access control, say), and the marks that make an event a
--- duplicate come last: a mark without its jobs would turn the sender's next try into a loss.
+-- Redis does not roll a script back. So everything is looked at before the first write, the types of all keys among it;
+-- every write that has been done is undone when a later one is refused (a rule of Redis' access control, say), and the
+-- marks that make an event a duplicate come last: a mark without its jobs would turn the sender's next try into a loss.
 --
--- Before this stands what RQ calls its keys: JOB, RESULTS and FAILED, each the beginning of a name.
+-- Before this stand JOB, RESULTS and FAILED, each the beginning of a name of RQ's, and ASIDE, that of one of ours.
 --
--- KEYS  1      the event's mark
---       2      the duplicate key's mark (the event's mark again where there is none)
---       3      the set of all queues
---       4      the hash of paused routes
---       5      the rate's count (the event's mark again where there is none)
---       then three for each job: its hash, the list or sorted set that it goes into, its stream of results
+-- KEYS  1      the set of all queues
+--       2      the hash of paused routes
+--       then for each event: its mark; the duplicate key's mark, and the rate's count (its own mark again where there
+--              is none); and three for each job: its hash, the list or sorted set that it goes into, its results
 -- ARGV  1      when the relay will no longer wait for the reply, in milliseconds on this server's clock
---       2      the receipt, kept in the marks: the event's id and the number of its jobs
---       3, 4   seconds for which the two marks live (4 is 0 where there is no duplicate key)
---       5      the route
---       6      1 if whoever sends waits until replicas or the disk have it: then a known event is written too, because
+--       2      1 if whoever sends waits until replicas or the disk have it: then a known event is written too, because
 --              waiting is for the writes of the same connection
---       7, 8   the rate: microseconds for each event, and how many at once; 0 for none
---       9, 10  how many jobs may wait in the queue, and how many milliseconds the oldest may; 0 for any
---       11     the job of the dead letter that this event settles, or nothing
---       12     how many jobs it may have become before
---       13     1 if it became a dead letter
---       14     the number of jobs
---       then for each job: its id, its queue's key, R | L | Z (append, prepend, add with a score), the score,
---              seconds after which its hash and results go (0: never),
+--       3      the number of events
+--       then for each event:
+--        0     the receipt, kept in the marks: its id and the number of its jobs
+--        1, 2  seconds for which the two marks live (2 is 0 where there is no duplicate key)
+--        3     its route
+--        4, 5  the rate: microseconds for each event, and how many at once; 0 for none
+--        6, 7  how many jobs may wait in a queue, and how many milliseconds the oldest may; 0 for any
+--        8     the job of the dead letter that it settles, or nothing
+--        9     how many jobs it may have become before
+--        10    1 if it became a dead letter
+--        11    the number of jobs
+--        then for each job: its id, its queue's key, R | L | Z (append, prepend, add with a score), the score,
+--              seconds after which its hash and results go (0: never), what is kept aside of it, or nothing,
 --              the number of arguments that make its first result, and these,
 --              the number of arguments that make its hash, and these
--- Gives {1, receipt}         for a new event
---       {0, first receipt}   for a known one; and a third, 1, if a job of it failed for good
---       {2, why, number}     for one that is turned away: 'rate' (microseconds until the next), 'queued' (jobs that
---                            wait), 'lag' (milliseconds that the oldest has waited), 'paused' (the mode)
---       {3}                  when the dead letter that it settles is not there, or runs already
+-- Gives a list with, for each event,
+--         {1, receipt}         if it is new
+--         {0, first receipt}   if it is known; and a third, 1, if a job of it failed for good
+--       or, if all of them are turned away,
+--         {2, why, number}     'rate' (microseconds until they are taken), 'queued' (jobs that wait), 'lag'
+--                              (milliseconds that the oldest has waited), 'paused' (the mode)
+--         {3}                  when the dead letter that one settles is not there, or runs already
 
-local receipt, event_ttl, dedupe_ttl, count = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[14])
-local settles = ARGV[11]
+local deadline, waits, events = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
+local next_key, next_arg = 3, 4
 
+-- Many events share queues.
+local seen = {}
 local function expect(key, wanted)
+  if seen[key] == wanted then return end
   local found = redis.call('TYPE', key)['ok']
   if found ~= 'none' and found ~= wanted then
     return redis.error_reply('TRAFFICRELAYTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. wanted)
   end
+  seen[key] = wanted
 end
 
 local function failed_for_good(id)
@@ -64,21 +70,58 @@ local function days(year, month, day)
     + math.floor((153 * (month - 3) + 2) / 5) + day - 719469
 end
 
-local interval, dedupes = tonumber(ARGV[7]), dedupe_ttl > 0
-local wrong = expect(KEYS[1], 'string') or (dedupes and expect(KEYS[2], 'string')) or expect(KEYS[3], 'set')
-  or (interval > 0 and expect(KEYS[5], 'string'))
+local wrong = expect(KEYS[1], 'set')
 if wrong then return wrong end
 
-local function known(key, first, dead)
-  if ARGV[6] == '1' then redis.call('SETRANGE', key, 0, string.sub(first, 1, 1)) end
-  if settles ~= '' then remove(settles) end
+-- A server that was frozen finds this in its socket when it goes on. By then the sender has been told to send again.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_us = time[1] * 1000000 + time[2]
+local late = now > deadline
+
+-- What the events before it in this request are going to write: events by mark, arrivals by rate, queues.
+local marked, arrivals, checked, new_queues = {}, {}, {}, {}
+
+-- Reads a job, and looks at what it would touch.
+local function read_job()
+  local key, at = next_key, next_arg
+  local job = {
+    hash = KEYS[key], target = KEYS[key + 1], results = KEYS[key + 2],
+    id = ARGV[at], queue = ARGV[at + 1], how = ARGV[at + 2], score = ARGV[at + 3], ttl = tonumber(ARGV[at + 4]),
+    aside = ARGV[at + 5],
+  }
+  at = at + 6
+  job.result_from, job.result_to = at + 1, at + tonumber(ARGV[at])
+  at = job.result_to + 1
+  job.hash_from, job.hash_to = at + 1, at + tonumber(ARGV[at])
+  next_key, next_arg = key + 3, job.hash_to + 1
+  return job
+end
+
+local function read_event()
+  local key, at = next_key, next_arg
+  local event = {
+    mark = KEYS[key], dedupe = KEYS[key + 1], rate = KEYS[key + 2],
+    receipt = ARGV[at], event_ttl = ARGV[at + 1], dedupe_ttl = tonumber(ARGV[at + 2]), route = ARGV[at + 3],
+    interval = tonumber(ARGV[at + 4]), burst = tonumber(ARGV[at + 5]),
+    max_queued = tonumber(ARGV[at + 6]), max_lag = tonumber(ARGV[at + 7]),
+    settles = ARGV[at + 8], earlier = tonumber(ARGV[at + 9]), is_letter = ARGV[at + 10] == '1', jobs = {},
+  }
+  next_key, next_arg = key + 3, at + 12
+  for number = 1, tonumber(ARGV[at + 11]) do event.jobs[number] = read_job() end
+  event.id = string.match(event.receipt, '^%S+')
+  return event
+end
+
+-- Says what a known event is answered.
+local function known(event, key, first, dead)
+  if waits then redis.call('SETRANGE', key, 0, string.sub(first, 1, 1)) end
+  if event.settles ~= '' then remove(event.settles) end
   return {0, first, dead and 1 or 0}
 end
 
-local first = redis.call('GET', KEYS[1])
-if first then return known(KEYS[1], first) end
-first = dedupes and redis.call('GET', KEYS[2])
-if first then
+-- Says of an event whose duplicate key is known what is answered; nothing if it is to run in place of the first.
+local function repeated(event, first)
   local id, jobs = string.match(first, '^(%S+) (%d+)$')
   jobs = tonumber(jobs or 0)
   local letter = jobs == 0
@@ -90,59 +133,60 @@ if first then
   local dead = false
   for number = 1, jobs do dead = dead or failed_for_good(id .. '-' .. number) end
   -- Only whoever sends it again wants that: not a spool, from which the very same event comes a second time.
-  dead = dead and id ~= string.match(receipt, '^%S+')
-  if not letter or ARGV[13] == '1' or not failed_for_good(id .. '-0') then return known(KEYS[2], first, dead) end
+  dead = dead and id ~= event.id
+  if not letter or event.is_letter or not failed_for_good(id .. '-0') then
+    return known(event, event.dedupe, first, dead)
+  end
   -- The first became a dead letter and this one did not: whoever sent it again wants it to run.
-  settles = id .. '-0'
-elseif settles ~= '' and not failed_for_good(settles) then
-  return {3}
+  event.settles = id .. '-0'
 end
 
--- A server that was frozen finds this in its socket when it goes on. By then the sender has been told to send again.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if now > tonumber(ARGV[1]) then return redis.error_reply('TRAFFICRELAYLATE ' .. now) end
-
--- Read the jobs and check what they would touch.
-local jobs, at = {}, 15
-for number = 1, count do
-  local key = 5 + 3 * (number - 1)
-  local job = {
-    hash = KEYS[key + 1], target = KEYS[key + 2], results = KEYS[key + 3],
-    id = ARGV[at], queue = ARGV[at + 1], how = ARGV[at + 2], score = ARGV[at + 3], ttl = tonumber(ARGV[at + 4]),
-  }
-  at = at + 5
-  job.result_from, job.result_to = at + 1, at + tonumber(ARGV[at])
-  at = job.result_to + 1
-  job.hash_from, job.hash_to = at + 1, at + tonumber(ARGV[at])
-  at = job.hash_to + 1
-  wrong = expect(job.hash, 'hash') or expect(job.target, job.how == 'Z' and 'zset' or 'list')
-    or expect(job.results, 'stream')
-  if wrong then return wrong end
-  -- Its mark has gone but the job is here: it was taken before.
-  if redis.call('EXISTS', job.hash) == 1 then
-    redis.call('SET', KEYS[1], receipt, 'EX', event_ttl)
-    return known(KEYS[1], receipt)
+-- Says what is answered to an event that is not to be written; nothing if it is new.
+local function look(event)
+  local failed = expect(event.mark, 'string') or (event.dedupe_ttl > 0 and expect(event.dedupe, 'string'))
+    or (event.interval > 0 and expect(event.rate, 'string'))
+  if failed then return failed end
+  local first = redis.call('GET', event.mark)
+  if first then return known(event, event.mark, first) end
+  if event.dedupe_ttl > 0 then
+    local before = marked[event.dedupe]
+    if before then
+      if not before.is_letter or event.is_letter then return {0, before.receipt, 0} end
+      event.settles = before.id .. '-0'
+    end
+    first = before or redis.call('GET', event.dedupe)
+    if first and not before then
+      local answer = repeated(event, first)
+      if answer then return answer end
+    end
   end
-  job.new_queue = redis.call('SISMEMBER', KEYS[3], job.queue) == 0
-  jobs[number] = job
-end
-local event, earlier = string.match(receipt, '^%S+'), tonumber(ARGV[12])
-for number = 1, earlier do
-  if redis.call('EXISTS', JOB .. event .. '-' .. number) == 1 then
-    first = event .. ' ' .. earlier
-    redis.call('SET', KEYS[1], first, 'EX', event_ttl)
-    return known(KEYS[1], first)
+  if not first and event.settles ~= '' and not failed_for_good(event.settles) then return {3} end
+  if late then return redis.error_reply('TRAFFICRELAYLATE ' .. now) end
+  for _, job in ipairs(event.jobs) do
+    failed = expect(job.hash, 'hash') or expect(job.target, job.how == 'Z' and 'zset' or 'list')
+      or expect(job.results, 'stream')
+    if failed then return failed end
+    -- Its mark has gone but the job is here: it was taken before.
+    if redis.call('EXISTS', job.hash) == 1 then
+      redis.call('SET', event.mark, event.receipt, 'EX', event.event_ttl)
+      return known(event, event.mark, event.receipt)
+    end
+    if new_queues[job.queue] == nil then
+      new_queues[job.queue] = redis.call('SISMEMBER', KEYS[1], job.queue) == 0
+    end
+  end
+  for number = 1, event.earlier do
+    if redis.call('EXISTS', JOB .. event.id .. '-' .. number) == 1 then
+      first = event.id .. ' ' .. event.earlier
+      redis.call('SET', event.mark, first, 'EX', event.event_ttl)
+      return known(event, event.mark, first)
+    end
   end
 end
 
--- What may turn it away.
-local mode = redis.pcall('HGET', KEYS[4], ARGV[5])
-if type(mode) == 'table' then return expect(KEYS[4], 'hash') or mode end
-if mode then return {2, 'paused', mode} end
-local max_queued, max_lag = tonumber(ARGV[9]), tonumber(ARGV[10])
-if count > 0 and ARGV[13] ~= '1' and max_queued + max_lag > 0 then
-  local queue, sorted = jobs[1].target, jobs[1].how == 'Z'
+-- Says why a queue takes no more.
+local function crowded(job, max_queued, max_lag)
+  local queue, sorted = job.target, job.how == 'Z'
   local waiting = redis.call(sorted and 'ZCARD' or 'LLEN', queue)
   if max_queued > 0 and waiting >= max_queued then return {2, 'queued', waiting} end
   -- At both ends: jobs that go to the front put the oldest last.
@@ -156,16 +200,54 @@ if count > 0 and ARGV[13] ~= '1' and max_queued + max_lag > 0 then
     end
   end
 end
-local arrival
-if interval > 0 then
-  -- The algorithm of rate.py's gcra, with its reasons.
-  local now_us, tolerance = time[1] * 1000000 + time[2], interval * tonumber(ARGV[8])
-  local start = tonumber(redis.call('GET', KEYS[5]) or 0)
-  if start < now_us or start > now_us + tolerance + 1000000 then start = now_us end
-  arrival = start + interval
-  local early = arrival - tolerance - now_us
-  if early > 0 then return {2, 'rate', early} end
-  arrival = {string.format('%.0f', arrival), string.format('%.0f', math.ceil((arrival - now_us) / 1000))}
+
+-- Says why a new event is turned away.
+local function declined(event)
+  if not checked[event.route] then
+    local mode = redis.pcall('HGET', KEYS[2], event.route)
+    if type(mode) == 'table' then return expect(KEYS[2], 'hash') or mode end
+    if mode then return {2, 'paused', mode} end
+    checked[event.route] = true
+  end
+  if not event.is_letter and event.max_queued + event.max_lag > 0 then
+    for _, job in ipairs(event.jobs) do
+      local why = not checked[job.target] and crowded(job, event.max_queued, event.max_lag)
+      if why then return why end
+      checked[job.target] = true
+    end
+  end
+  if event.interval > 0 then
+    -- The algorithm of rate.py's gcra, with its reasons.
+    local tolerance = event.interval * event.burst
+    local start = arrivals[event.rate]
+    if not start then
+      start = tonumber(redis.call('GET', event.rate) or 0)
+      if start < now_us or start > now_us + tolerance + 1000000 then start = now_us end
+    end
+    arrivals[event.rate] = start + event.interval
+  end
+end
+
+local replies, new = {}, {}
+for number = 1, events do
+  local event = read_event()
+  local reply = look(event)
+  if reply and (reply['err'] or reply[1] == 3) then return reply end
+  if not reply then
+    local why = declined(event)
+    if why then return why end
+    new[#new + 1] = event
+    reply = {1, event.receipt}
+    if event.dedupe_ttl > 0 then marked[event.dedupe] = event end
+  end
+  replies[number] = reply
+end
+for _, event in ipairs(new) do
+  -- Of several together, so that the sender is told when all of them are taken.
+  if event.interval > 0 then
+    local early = arrivals[event.rate] - event.interval * event.burst - now_us
+    if early > 0 then return {2, 'rate', early} end
+  end
 end
 
 local undo = {}
@@ -178,38 +260,52 @@ local function write(back, ...)
   if back then undo[#undo + 1] = back end
 end
 
-local failed
-for _, job in ipairs(jobs) do
-  failed = write({'DEL', job.hash}, 'HSET', job.hash, unpack(ARGV, job.hash_from, job.hash_to))
+local function write_job(job)
+  local failed = write({'DEL', job.hash}, 'HSET', job.hash, unpack(ARGV, job.hash_from, job.hash_to))
   if failed then return failed end
   if job.result_to >= job.result_from then
     failed = write({'DEL', job.results}, 'XADD', job.results, '*', unpack(ARGV, job.result_from, job.result_to))
+    if failed then return failed end
+  end
+  if job.aside ~= '' then
+    failed = write({'DEL', ASIDE .. job.id}, 'SET', ASIDE .. job.id, job.aside)
     if failed then return failed end
   end
   if job.ttl > 0 then
     failed = write(nil, 'EXPIRE', job.hash, job.ttl) or write(nil, 'EXPIRE', job.results, job.ttl)
     if failed then return failed end
   end
-  if job.new_queue then
-    failed = write({'SREM', KEYS[3], job.queue}, 'SADD', KEYS[3], job.queue)
+  if new_queues[job.queue] then
+    failed = write({'SREM', KEYS[1], job.queue}, 'SADD', KEYS[1], job.queue)
     if failed then return failed end
+    new_queues[job.queue] = false
   end
-  if job.how == 'Z' then
-    failed = write({'ZREM', job.target, job.id}, 'ZADD', job.target, job.score, job.id)
-  else
-    local push, end_ = 'RPUSH', -1
-    if job.how == 'L' then push, end_ = 'LPUSH', 1 end
-    failed = write({'LREM', job.target, end_, job.id}, push, job.target, job.id)
-  end
-  if failed then return failed end
+  if job.how == 'Z' then return write({'ZREM', job.target, job.id}, 'ZADD', job.target, job.score, job.id) end
+  local push, end_ = 'RPUSH', -1
+  if job.how == 'L' then push, end_ = 'LPUSH', 1 end
+  return write({'LREM', job.target, end_, job.id}, push, job.target, job.id)
 end
 
-failed = write({'DEL', KEYS[1]}, 'SET', KEYS[1], receipt, 'EX', event_ttl)
-if failed then return failed end
-if dedupes then
-  failed = write({'DEL', KEYS[2]}, 'SET', KEYS[2], receipt, 'EX', dedupe_ttl)
-  if failed then return failed end
+local failed
+for _, event in ipairs(new) do
+  for _, job in ipairs(event.jobs) do
+    failed = write_job(job)
+    if failed then return failed end
+  end
 end
-if interval > 0 then redis.pcall('SET', KEYS[5], arrival[1], 'PX', arrival[2]) end
-if settles ~= '' then remove(settles) end
-return {1, receipt}
+for _, event in ipairs(new) do
+  failed = write({'DEL', event.mark}, 'SET', event.mark, event.receipt, 'EX', event.event_ttl)
+  if failed then return failed end
+  if event.dedupe_ttl > 0 then
+    failed = write({'DEL', event.dedupe}, 'SET', event.dedupe, event.receipt, 'EX', event.dedupe_ttl)
+    if failed then return failed end
+  end
+end
+for key, arrival in pairs(arrivals) do
+  local life = math.ceil((arrival - now_us) / 1000)
+  if life > 0 then redis.pcall('SET', key, string.format('%.0f', arrival), 'PX', string.format('%.0f', life)) end
+end
+for _, event in ipairs(new) do
+  if event.settles ~= '' then remove(event.settles) end
+end
+return replies

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import DeadLetterError, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
-from .handover import EVENT_MARK_TTL, Handover, Outbox, Receipt
+from .handover import EVENT_MARK_TTL, Handover, Outbox, Receipt, each
 from .spool_file import SpoolFile, Stored
 from .stored import as_letter, unpack
 
@@ -136,7 +136,7 @@ class Drain:
                 handovers[row.seq] = self._due(row)
             except DeadLetterError as error:
                 self._hold(row.seq, str(error))
-        results = dict(zip(handovers, self._outbox.accept_each(list(handovers.values())), strict=True))
+        results = dict(zip(handovers, each(self._outbox, list(handovers.values())), strict=True))
         self._moved |= {seq for seq, result in results.items() if isinstance(result, Receipt)}
         taken = len(self._moved & results.keys())
         away: OutboxUnavailable | None = None

@@ -1,7 +1,7 @@
 -- Erases all jobs of one event, or none of them as long as one runs: what is left has to be found again.
 --
 -- Before this stands what RQ calls its keys: JOB, RESULTS, QUEUE, INTERMEDIATE and EXECUTIONS, each a part of a name, and
--- REGISTRIES, the beginnings of several.
+-- REGISTRIES, the beginnings of several; and ASIDE, the beginning of what is kept aside of a job.
 --
 -- KEYS  1      the jobs that RelayWorkers hold
 -- ARGV  1      1 if a job that is queued and stands in no queue was left behind by a worker that died. Without it a worker
@@ -59,6 +59,7 @@ for _, job in ipairs(jobs) do
   for _, registry in ipairs(job.queue and REGISTRIES or {}) do redis.pcall('ZREM', registry .. job.queue, job.id) end
   results = results + redis.call('DEL', RESULTS .. job.id)
   erased = erased + redis.call('DEL', JOB .. job.id)
-  redis.call('DEL', JOB .. job.id .. ':dependents', JOB .. ':' .. job.id .. ':dependencies', EXECUTIONS .. job.id)
+  redis.call('DEL', JOB .. job.id .. ':dependents', JOB .. ':' .. job.id .. ':dependencies', EXECUTIONS .. job.id,
+    ASIDE .. job.id)
 end
 return {erased, results}

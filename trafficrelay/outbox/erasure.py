@@ -29,7 +29,7 @@ from rq.registry import (
 from rq.results import Result
 
 from ..errors import DeadLetterError, OutboxUnavailable
-from .names import HELD_KEY, RQ_NAMES
+from .names import ASIDE, HELD_KEY, RQ_NAMES
 from .sentinel import trouble
 
 PAGE: Final = 1_000
@@ -61,6 +61,35 @@ _NAMES: Final = (
 )
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where jobs' data lie.
+
+    Attributes:
+        prefix: what its keys begin with; a job's id follows.
+        kind: what Redis calls such keys' type.
+        size: asks for how large the data are.
+        read: asks for them.
+    """
+
+    prefix: str
+    kind: str
+    size: Callable[[Any, str], Any]
+    read: Callable[[Any, str], Any]
+
+
+_DATA: Final = (
+    _Place(
+        _JOBS,
+        "hash",
+        lambda pipe, id_: pipe.hstrlen(_JOBS + id_, "data"),
+        lambda pipe, id_: pipe.hget(_JOBS + id_, "data"),
+    ),
+    # Looked into by themselves: what is kept aside may outlive its job.
+    _Place(ASIDE, "string", lambda pipe, id_: pipe.strlen(ASIDE + id_), lambda pipe, id_: pipe.get(ASIDE + id_)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +146,19 @@ class Erasure:
             OutboxUnavailable: Redis does not answer.
         """
         found = Found(set(), set())
-        for ids in self._scan(_JOBS, "hash"):
-            # An event that is sought by one of its jobs is sought.
-            for id_, data in self._data([id_ for id_ in ids if _event_of(id_) not in found.events]):
-                try:
-                    if holds(data):
-                        found.events.add(_event_of(id_))
-                except DeadLetterError:
-                    found.unreadable.add(id_)
+        for place in _DATA:
+            for ids in self._scan(place.prefix, place.kind):
+                # An event that is sought by one of its jobs is sought.
+                for id_, data in self._data(place, [id_ for id_ in ids if _event_of(id_) not in found.events]):
+                    try:
+                        if holds(data):
+                            found.events.add(_event_of(id_))
+                    except DeadLetterError:
+                        found.unreadable.add(id_)
         return found
 
     def locate(self, events: Collection[str]) -> dict[str, list[str]]:
-        """Give the ids of all jobs of events that are in Redis, also of those of which only the result is left.
+        """Give the ids of all jobs of events that are in Redis, also of those that are gone but for what hangs on them.
 
         Raises:
             OutboxUnavailable: Redis does not answer.
@@ -136,7 +166,7 @@ class Erasure:
         found: dict[str, set[str]] = {}
         if events:
             # Not asked by name: how many jobs an event became stands nowhere for long.
-            for prefix, kind in ((_JOBS, "hash"), (_RESULTS, "stream")):
+            for prefix, kind in ((_JOBS, "hash"), (_RESULTS, "stream"), (ASIDE, "string")):
                 for ids in self._scan(prefix, kind):
                     for id_ in ids:
                         if _event_of(id_) in events:
@@ -144,7 +174,7 @@ class Erasure:
         return {event: sorted(ids, key=_number_of) for event, ids in found.items()}
 
     def states(self, jobs: Iterable[str]) -> Counter[str]:
-        """Count jobs by what RQ says of them, dead letters and results by themselves.
+        """Count jobs by what RQ says of them; dead letters, results and what is kept aside by themselves.
 
         Raises:
             OutboxUnavailable: Redis does not answer.
@@ -153,11 +183,13 @@ class Erasure:
         for ids in _pages(jobs, PAGE):
             states = self._ask(ids, lambda pipe, id_: pipe.hget(RQJob.key_for(id_), "status"))
             results = self._ask(ids, lambda pipe, id_: pipe.exists(Result.get_key(id_)))
-            for id_, state, result in zip(ids, states, results, strict=True):
+            asides = self._ask(ids, lambda pipe, id_: pipe.exists(ASIDE + id_))
+            for id_, state, result, aside in zip(ids, states, results, asides, strict=True):
                 if state is not None:
                     kept = state == b"failed" and not _number_of(id_)
                     counts["dead letters" if kept else state.decode("utf-8", "replace")] += 1
                 counts["results"] += result
+                counts["kept aside"] += aside
         return +counts
 
     def erase(self, located: Mapping[str, list[str]], *, stranded_too: bool = False) -> Erased:
@@ -200,21 +232,21 @@ class Erasure:
             if not cursor:
                 return
 
-    def _data(self, ids: list[str]) -> Iterator[tuple[str, bytes]]:
+    def _data(self, place: _Place, ids: list[str]) -> Iterator[tuple[str, bytes]]:
         """Give jobs' data, so many at a time as memory has been set aside for."""
-        sizes = self._ask(ids, lambda pipe, id_: pipe.hstrlen(RQJob.key_for(id_), "data"))
+        sizes = self._ask(ids, place.size)
         batch: list[str] = []
         room = PAGE_BYTES
         for id_, size in zip(ids, sizes, strict=True):
             if batch and size > room:
-                yield from self._fetched(batch)
+                yield from self._fetched(place, batch)
                 batch, room = [], PAGE_BYTES
             batch.append(id_)
             room -= size
-        yield from self._fetched(batch)
+        yield from self._fetched(place, batch)
 
-    def _fetched(self, ids: list[str]) -> Iterator[tuple[str, bytes]]:
-        data = self._ask(ids, lambda pipe, id_: pipe.hget(RQJob.key_for(id_), "data"))
+    def _fetched(self, place: _Place, ids: list[str]) -> Iterator[tuple[str, bytes]]:
+        data = self._ask(ids, place.read)
         # One that has gone meanwhile has none.
         yield from ((id_, one) for id_, one in zip(ids, data, strict=True) if one is not None)
 

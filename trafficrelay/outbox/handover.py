@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from ..errors import OutboxError
 from ..limits import NO_LIMITS, Limits
-from ..route import JobOptions
+from ..target import JobOptions
 
 EVENT_MARK_TTL: Final = 120
 """Seconds for which an event's own id is remembered: far longer than writing it can be tried again."""
@@ -103,6 +103,11 @@ class Handover:
         return hashlib.sha256(self.dedupe.encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
     @property
+    def writes(self) -> bool:
+        """Whether there is anything to hand over; not if the event was dropped."""
+        return bool(self.jobs or self.dead_letter)
+
+    @property
     def receipt(self) -> Receipt:
         """What the sender is told when the handover is taken as a new one."""
         return Receipt(self.id, len(self.jobs))
@@ -128,6 +133,23 @@ class Receipt:
         return tuple(job_id(self.id, number) for number in range(1, self.count + 1))
 
 
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How a job is.
+
+    Attributes:
+        id: its id.
+        state: `queued`, `running`, `finished`, `failed`, `spooled` (not in Redis yet), or `unknown`.
+        result: what it gave back, where that can be told.
+        has_result: whether it can.
+    """
+
+    id: str
+    state: str
+    result: Any = field(default=None, repr=False)
+    has_result: bool = False
+
+
 def job_id(event_id: str, number: int) -> str:
     """Give the id of an event's job: jobs count from 1, and 0 is the event's dead letter."""
     return f"{event_id}-{number}"
@@ -148,10 +170,24 @@ class Outbox(Protocol):
             LetterGone: what it settles is not there any more.
         """
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        """Take several, in one round trip; each by itself: give the receipt, or the error, of each.
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        """Take several groups, in one round trip; each by itself: give its receipts, or why it was not taken.
 
-        Never raises an `OutboxError`.
+        Of a group all is taken or nothing, but for events that are known already. Never raises an `OutboxError`.
+        """
+
+    def states(self, event_id: str, count: int) -> list[JobState]:
+        """Give how each job of an event is, in order; of one that became a dead letter how that is.
+
+        Raises:
+            OutboxError: that cannot be told now.
+        """
+
+    def secret(self) -> bytes:
+        """Give a secret that all processes of this outbox share.
+
+        Raises:
+            OutboxError: it cannot be had now.
         """
 
     def check(self) -> None:
@@ -163,3 +199,9 @@ class Outbox(Protocol):
 
     def close(self, timeout: float = 0.0) -> None:
         """Let go of connections, after at most `timeout` seconds. The outbox may be used again: it connects anew."""
+
+
+def each(outbox: Outbox, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+    """Hand several events over in one round trip, each by itself: give the receipt, or the error, of each."""
+    groups = outbox.accept_groups([[handover] for handover in handovers])
+    return [group if isinstance(group, OutboxError) else group[0] for group in groups]

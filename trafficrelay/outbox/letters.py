@@ -20,7 +20,7 @@ from rq.utils import utcformat
 
 from ..errors import DeadLetterError
 from ..event import now
-from ..route import JobOptions
+from ..target import JobOptions
 from .names import RQ_NAMES
 from .payload import read_context, read_job_data
 from .replies import translated

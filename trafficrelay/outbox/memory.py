@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
 
 from ..errors import OutboxError
-from .handover import DeadLetter, Handover, Job, Receipt
+from .handover import DeadLetter, Handover, Job, JobState, Receipt, job_id
 
 
 class MemoryOutbox:
@@ -26,6 +27,7 @@ class MemoryOutbox:
         self.handovers: list[Handover] = []
         self._first: dict[str, Receipt] = {}
         self._lock = threading.Lock()
+        self._secret = secrets.token_bytes(32)
 
     @property
     def jobs(self) -> list[Job]:
@@ -50,9 +52,19 @@ class MemoryOutbox:
             self._first.update(dict.fromkeys(marks, handover.receipt))
         return handover.receipt
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
         """Take several, one after the other."""
-        return [self.accept(handover) for handover in handovers]
+        return [[self.accept(handover) for handover in group] for group in groups]
+
+    def states(self, event_id: str, count: int) -> list[JobState]:
+        """Say that each job is queued: nothing is run here."""
+        known = any(handover.id == event_id for handover in self.handovers)
+        numbers = range(1, count + 1) if count else (0,)
+        return [JobState(job_id(event_id, number), "queued" if known else "unknown") for number in numbers]
+
+    def secret(self) -> bytes:
+        """Give the secret of this outbox."""
+        return self._secret
 
     def check(self) -> None:
         """Return: memory is always there."""

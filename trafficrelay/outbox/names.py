@@ -31,6 +31,9 @@ DEAD_KEY: Final = f"{KEYS}dead"
 BROKEN_KEY: Final = f"{KEYS}broken"
 """The hash of jobs that were set aside: id -> JSON that says of which queue, when and why."""
 
+ASIDE: Final = f"{KEYS}aside:"
+"""What the name of a job's argument begins with that is kept aside; the job's id follows."""
+
 ONCE: Final = "trafficrelay_once"
 """The field of a job's hash that is `1` if the job must not run again when its worker died. RQ does not know it."""
 
@@ -46,6 +49,7 @@ LOST: Final = "trafficrelay_lost"
 RQ_NAMES: Final = (
     f"local JOB, RESULTS = {RQJob.key_for('')!r}, {Result.get_key('')!r}\n"
     f"local FAILED = {FailedJobRegistry.key_template.format('')!r}\n"
+    f"local ASIDE = {ASIDE!r}\n"
     f"local QUEUE, QUEUES = {Queue.redis_queue_namespace_prefix!r}, {Queue.redis_queues_keys!r}\n"
 )
-"""The beginning of a script: what RQ calls its keys."""
+"""The beginning of a script: what RQ calls its keys, and we ours."""

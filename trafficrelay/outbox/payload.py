@@ -10,13 +10,59 @@ import io
 import pickle
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from rq.serializers import PickleSerializer, resolve_serializer
 
 from ..errors import DeadLetterError
 
+CALL: Final = "trafficrelay.aside.call"
+"""The dotted name of the job that fetches an argument that is kept aside; a name, because only workers import it."""
+
+ASIDE_FORMAT: Final = 1
+"""The version of what `Aside.to_dict` writes."""
+
+ASIDE_STAYS: Final = 3600
+"""Seconds for which what is kept aside stays when its job has ended well, or is gone: it may be run again. Whoever
+reads it has it stay as long as the job."""
+
 _UNREADABLE: Final = "The job cannot be read with the relay's serializer."
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """What stands in a job whose own data are kept aside. Beside it lies what would stand there: all of RQ's `data`.
+
+    Attributes:
+        function: the dotted name of what is called with what is kept aside.
+        size: how many bytes that is, as the serializer writes it.
+    """
+
+    function: str
+    size: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as what JSON can say."""
+        return {"v": ASIDE_FORMAT, "function": self.function, "size": self.size}
+
+    @classmethod
+    def from_dict(cls, stored: Any) -> Aside:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            DeadLetterError: it is of another format, or not whole.
+        """
+        version = stored.get("v") if isinstance(stored, Mapping) else None
+        if version != ASIDE_FORMAT:
+            raise DeadLetterError(
+                f"What stands for this job's argument has format {version!r}; this trafficrelay reads format "
+                f"{ASIDE_FORMAT}. Bring the worker up to the version of the relay."
+            )
+        match stored:
+            case {"function": str() as function, "size": int() as size}:
+                return cls(function, size)
+        raise DeadLetterError("What stands for this job's argument was not stored whole and cannot be read.")
 
 
 def read_job_data(raw: bytes, serializer: Any) -> tuple[str, tuple[Any, ...]]:
@@ -38,6 +84,15 @@ def read_job_data(raw: bytes, serializer: Any) -> tuple[str, tuple[Any, ...]]:
         case [str() as function, None, [*args], _]:
             return function, tuple(args)
     raise DeadLetterError(_UNREADABLE)
+
+
+def read_result(raw: bytes, serializer: Any) -> Any:
+    """Read what a job gave back.
+
+    Raises:
+        DeadLetterError: it cannot be read, or holds anything but plain data.
+    """
+    return _read(raw, serializer, _PlainUnpickler)
 
 
 def read_context(raw: bytes | None, serializer: Any) -> Mapping[str, Any] | None:

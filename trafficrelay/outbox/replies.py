@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 from redis.exceptions import (
@@ -56,19 +57,22 @@ def is_late(reply: Any) -> bool:
     return isinstance(reply, RedisError) and str(reply).startswith(_LATE)
 
 
-def result(handover: Handover, reply: Any) -> Receipt | OutboxError:
+def result(group: Sequence[Handover], reply: Any) -> list[Receipt] | OutboxError:
     """Give what a reply of the script says; `accept.lua` lists them."""
     if isinstance(reply, RedisError):
         return translated(reply)
+    if isinstance(reply[0], list):
+        return [_receipt(code, first) for code, first, *_ in reply]
     code, *rest = reply
-    if code in (0, 1):
-        first, _, count = rest[0].decode("ascii").partition(" ")
-        return Receipt(first, int(count), duplicate=not code)
     if code == 3:
-        return LetterGone(
-            f"The dead letter {handover.settles} is not there any more, or runs already.", job=handover.settles
-        )
-    return _declined(handover, rest[0].decode("ascii"), rest[1])
+        settles = next(handover.settles for handover in group if handover.settles)
+        return LetterGone(f"The dead letter {settles} is not there any more, or runs already.", job=settles)
+    return _declined(group[0], rest[0].decode("ascii"), rest[1])
+
+
+def _receipt(code: int, receipt: bytes) -> Receipt:
+    first, _, count = receipt.decode("ascii").partition(" ")
+    return Receipt(first, int(count), duplicate=not code)
 
 
 def _declined(handover: Handover, why: str, number: Any) -> OutboxError:

@@ -4,7 +4,8 @@
 -- Redis does not roll a script back. So a job is pushed first and leaves the failed ones last: whatever is refused in
 -- between (a queue's key that is something else, a rule of Redis' access control), it is not lost.
 --
--- Before this stands what RQ calls its keys: JOB, QUEUE, QUEUES and FAILED, each the beginning of a name or a name.
+-- Before this stands what RQ calls its keys: JOB, QUEUE, QUEUES and FAILED, each the beginning of a name or a name; and
+-- ASIDE, the beginning of what is kept aside of a job.
 --
 -- ARGV  1      the time, as RQ writes it
 --       then for each job: its id, how many retries it has, and the seconds before each as RQ writes them; both are empty
@@ -30,6 +31,7 @@ for number = 2, #ARGV, 3 do
     redis.pcall('HDEL', key, 'exc_info', 'number_of_retries', 'trafficrelay_deaths', 'trafficrelay_lost')
     -- RQ gave it the time after which failed jobs go.
     redis.pcall('PERSIST', key)
+    redis.pcall('PERSIST', ASIDE .. id)
     redis.pcall('SADD', QUEUES, queue)
     redis.pcall('ZREM', registry, id)
     requeued = requeued + 1

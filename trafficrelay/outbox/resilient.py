@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -15,7 +16,7 @@ from ..errors import OutboxAway, OutboxError, OutboxUnavailable, RoutePaused, Sp
 from ..spool import Spool
 from .breaker import Breaker
 from .drain import Drain
-from .handover import Handover, Outbox, Receipt
+from .handover import Handover, JobState, Outbox, Receipt, job_id
 from .recovery import Recovery
 from .spool_file import Entry, SpoolFile
 from .stored import pack
@@ -86,26 +87,54 @@ class ResilientOutbox:
             SpoolError: it may, and the spool cannot keep it.
             OutboxError: the outbox is there and does not take it.
         """
-        (taken,) = self.accept_each([handover])
+        (taken,) = self.accept_groups([[handover]])
         if isinstance(taken, OutboxError):
             raise taken
-        return taken
+        return taken[0]
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        """Take several events: one round trip, or one write to the disk, for all."""
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        """Take several groups: one round trip, or one write to the disk, for all."""
         process = self._process()
         away = process.breaker.error
         if away is not None:
-            return self._kept(process, handovers, [away] * len(handovers), since=time.time())
+            return self._kept(process, groups, [away] * len(groups), since=time.time())
         if not process.is_slow(self._patience):
-            return self._asked(process, handovers)
+            return self._asked(process, groups)
         # Those that may not be spooled wait, after the others have been.
-        hasty = [handover for handover in handovers if handover.spool]
-        patient = [handover for handover in handovers if not handover.spool]
+        hasty = [group for group in groups if _spools(group)]
+        patient = [group for group in groups if not _spools(group)]
         slow = OutboxAway("Redis takes long to answer.")
         spooled = iter(self._kept(process, hasty, [slow] * len(hasty), since=time.time()))
         waited = iter(self._asked(process, patient) if patient else [])
-        return [next(spooled) if handover.spool else next(waited) for handover in handovers]
+        return [next(spooled) if _spools(group) else next(waited) for group in groups]
+
+    def states(self, event_id: str, count: int) -> list[JobState]:
+        """Give how each job of an event is; `spooled` while the event is not in Redis yet.
+
+        Raises:
+            OutboxError: that cannot be told now.
+        """
+        file = self._process().file
+        try:
+            states = self._outbox.states(event_id, count)
+        except OutboxError:
+            if file is None or not file.has(event_id):
+                raise
+            states = [JobState(job_id(event_id, number), "unknown") for number in range(1, count + 1)]
+        if all(state.state == "unknown" for state in states) and file is not None and file.has(event_id):
+            return [JobState(state.id, "spooled") for state in states]
+        return states
+
+    def secret(self) -> bytes:
+        """Give the secret that is kept in Redis.
+
+        Raises:
+            OutboxError: it cannot be had now.
+        """
+        away = self._process().breaker.error
+        if away is not None:
+            raise away
+        return self._outbox.secret()
 
     def check(self) -> None:
         """Return if events can be taken now: by the outbox, or by the spool.
@@ -158,59 +187,71 @@ class ResilientOutbox:
                 process.recovery.start()
         return process
 
-    def _asked(self, process: _Process, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
+    def _asked(self, process: _Process, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
         """Hand events to the outbox; the first that finds it away opens the breaker, and goes into the spool."""
         since = time.time()
         began = process.calls[threading.get_ident()] = time.monotonic()
         try:
-            results = self._outbox.accept_each(handovers)
+            results = self._outbox.accept_groups(groups)
         finally:
             process.calls.pop(threading.get_ident(), None)
         failed = [result for result in results if isinstance(result, OutboxUnavailable)]
         if failed and len(failed) == len(results):
             self._trip(process, failed[0], began)
-        return self._kept(process, handovers, results, since=since)
+        return self._kept(process, groups, results, since=since)
 
     def _trip(self, process: _Process, error: OutboxUnavailable, began: float) -> None:
         process.breaker.trip(error, since=began)
         process.recovery.start()
 
     def _kept(
-        self, process: _Process, handovers: Sequence[Handover], results: list[Receipt | OutboxError], *, since: float
-    ) -> list[Receipt | OutboxError]:
+        self,
+        process: _Process,
+        groups: Sequence[Sequence[Handover]],
+        results: Sequence[list[Receipt] | OutboxError],
+        *,
+        since: float,
+    ) -> list[list[Receipt] | OutboxError]:
         """Put into the spool what was not taken and may go there, and give what became of all.
 
         Args:
             process: this process' part.
-            handovers: the events.
+            groups: the events.
             results: what became of them so far.
             since: when they were first sent, or would have been (`time.time`): their marks count from then.
         """
-        places = [place for place, result in enumerate(results) if _may_be_spooled(handovers[place], result)]
+        kept = list(results)
+        places = [place for place, result in enumerate(results) if _may_be_spooled(groups[place], result)]
         if process.file is None or not places:
-            return results
+            return kept
+        entries = [_entry(handover, results[place], since) for place in places for handover in groups[place]]
         try:
-            kept = process.file.add([_entry(handovers[place], results[place], since) for place in places])
+            taken = iter(process.file.add(entries))
         except SpoolError as error:
             process.tell(error)
             for place in places:
-                results[place] = error
-            return results
+                kept[place] = error
+            return kept
         process.tell(None)
-        for place, one in zip(places, kept, strict=True):
-            results[place] = Receipt(one.id, one.count, duplicate=one.duplicate)
-        return results
+        for place in places:
+            ones = itertools.islice(taken, len(groups[place]))
+            kept[place] = [Receipt(one.id, one.count, duplicate=one.duplicate) for one in ones]
+        return kept
 
 
-def _may_be_spooled(handover: Handover, result: Receipt | OutboxError) -> bool:
-    if handover.replay or handover.settles:
+def _spools(group: Sequence[Handover]) -> bool:
+    return all(handover.spool for handover in group)
+
+
+def _may_be_spooled(group: Sequence[Handover], result: list[Receipt] | OutboxError) -> bool:
+    if any(handover.replay or handover.settles for handover in group):
         return False  # it lies where it came from
     if isinstance(result, RoutePaused):
         return result.mode == "spool"
-    return handover.spool and isinstance(result, OutboxUnavailable)
+    return isinstance(result, OutboxUnavailable) and _spools(group)
 
 
-def _entry(handover: Handover, result: Receipt | OutboxError, since: float) -> Entry:
+def _entry(handover: Handover, result: list[Receipt] | OutboxError, since: float) -> Entry:
     return Entry(
         id=handover.id,
         count=len(handover.jobs),

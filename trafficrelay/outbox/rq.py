@@ -19,9 +19,10 @@ from ..errors import DeclarationError, OutboxError, OutboxUnavailable
 from ..event import now
 from .clock import RedisClock
 from .connection import connect
-from .handover import Handover, Receipt, job_id
+from .handover import Handover, JobState, Receipt, job_id
 from .names import RQ_NAMES
 from .replies import doubtful, is_late, result, translated
+from .states import job_states, shared_secret
 from .writes import Call, Writes, retries_again
 
 TRIES: Final = 2
@@ -70,6 +71,7 @@ class RQOutbox:
             raise DeclarationError(
                 f'RQ knows no serializer {serializer!r}. Say "json", "pickle", or what rq.Queue takes.'
             ) from error
+        self._serializer = resolved
         self._clock = RedisClock(self._redis)
         # How long a try waits for its reply; a URL may say without end.
         self._timeout = float(self._redis.connection_pool.connection_kwargs.get("socket_timeout") or _DAY)
@@ -87,31 +89,46 @@ class RQOutbox:
             Declined: a limit of its route turns it away.
             LetterGone: what it settles is not there any more.
         """
-        (taken,) = self.accept_each([handover])
-        if isinstance(taken, Exception):
+        (taken,) = self.accept_groups([[handover]])
+        if isinstance(taken, OutboxError):
             raise taken
-        return taken
+        return taken[0]
 
-    def accept_each(self, handovers: Sequence[Handover]) -> list[Receipt | OutboxError]:
-        """Write several events, each as `accept` does, in one round trip for all."""
-        calls = [self._call(handover) for handover in handovers]
+    def accept_groups(self, groups: Sequence[Sequence[Handover]]) -> list[list[Receipt] | OutboxError]:
+        """Write several groups, each as `accept` does an event, in one round trip for all."""
+        calls = [self._call(group) for group in groups]
         good = [call for call in calls if not isinstance(call, OutboxError)]
         try:
             replies = iter(self._run(good) if good else [])
         except OutboxError as error:
             return [call if isinstance(call, OutboxError) else error for call in calls]
         said: list[Any] = [call if isinstance(call, OutboxError) else next(replies) for call in calls]
-        results = [_result(handover, reply) for handover, reply in zip(handovers, said, strict=True)]
-        # A repeated event of which a job failed for good: whoever sends it again wants it to run.
+        results = [_result(group, reply) for group, reply in zip(groups, said, strict=True)]
+        # Repeated events of which a job failed for good: whoever sends them again wants them to run.
         dead = [
-            (handover, result)
-            for handover, result, reply in zip(handovers, results, said, strict=True)
-            if isinstance(result, Receipt) and result.duplicate and len(reply) > 2 and reply[2]
+            _dead(group, result, reply) if isinstance(result, list) else []
+            for group, result, reply in zip(groups, results, said, strict=True)
         ]
-        failure = self._revive(dead) if dead else None
+        failure = self._revive([one for some in dead for one in some]) if any(dead) else None
         if failure is None:
             return results
-        return [failure if any(result is one for _, one in dead) else result for result in results]
+        return [failure if some else result for some, result in zip(dead, results, strict=True)]
+
+    def states(self, event_id: str, count: int) -> list[JobState]:
+        """Give how each job of an event is.
+
+        Raises:
+            OutboxUnavailable: Redis does not answer.
+        """
+        return job_states(self._redis, self._serializer, event_id, count)
+
+    def secret(self) -> bytes:
+        """Give the secret that is kept in this Redis.
+
+        Raises:
+            OutboxUnavailable: Redis does not answer.
+        """
+        return shared_secret(self._redis)
 
     def check(self) -> None:
         """Return if Redis takes events: by writing one that becomes nothing and is forgotten at once.
@@ -191,9 +208,10 @@ class RQOutbox:
         """
         jobs: list[str] = []
         for handover, receipt in dead:
-            # An event's jobs have the options of its route in common.
-            options = handover.jobs[0].options if handover.jobs else None
+            # It may have become other jobs then, of another declaration.
+            same = len(handover.jobs) == receipt.count
             for number in range(1, receipt.count + 1):
+                options = handover.jobs[number - 1 if same else 0].options if handover.jobs else None
                 jobs += [job_id(receipt.id, number), *retries_again(options)]
         try:
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -205,9 +223,9 @@ class RQOutbox:
             return doubtful(translated(error))
         return _missing(replies[1:], [wanted for _, wanted in self._waits])
 
-    def _call(self, handover: Handover) -> Call | OutboxError:
+    def _call(self, group: Sequence[Handover]) -> Call | OutboxError:
         try:
-            return self._writes.call(handover)
+            return self._writes.call(group)
         except Exception as error:
             # A serializer of the user's own, say. It must not take the rest of a batch with it.
             failure = OutboxError(f"The event cannot be written for RQ ({type(error).__name__}).")
@@ -215,12 +233,20 @@ class RQOutbox:
             return failure
 
 
-def _result(handover: Handover, reply: Any) -> Receipt | OutboxError:
-    return reply if isinstance(reply, OutboxError) else result(handover, reply)
+def _result(group: Sequence[Handover], reply: Any) -> list[Receipt] | OutboxError:
+    return reply if isinstance(reply, OutboxError) else result(group, reply)
+
+
+def _dead(group: Sequence[Handover], receipts: Sequence[Receipt], reply: Any) -> list[tuple[Handover, Receipt]]:
+    return [
+        (handover, receipt)
+        for handover, receipt, one in zip(group, receipts, reply, strict=True)
+        if receipt.duplicate and len(one) > 2 and one[2]
+    ]
 
 
 def _is_taken(reply: Any) -> bool:
-    return isinstance(reply, list) and reply[0] in (0, 1)
+    return isinstance(reply, list) and isinstance(reply[0], list)
 
 
 def _script(name: str) -> str:

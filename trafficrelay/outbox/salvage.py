@@ -18,7 +18,7 @@ from pathlib import Path
 from ..errors import DeadLetterError, OutboxError, OutboxUnavailable
 from ..limits import NO_LIMITS
 from .drain import MAX_BATCH
-from .handover import Handover, Outbox
+from .handover import Handover, Outbox, each
 from .spool_file import DAMAGED, Stored
 from .stored import as_letter, unpack
 
@@ -66,7 +66,7 @@ def salvage(stored: Iterable[Stored], outbox: Outbox, *, mark_ttl: int) -> Itera
                 letters.append(_letter(one, mark_ttl))
             except DeadLetterError:
                 total.unreadable.append(one.seq)
-        results = outbox.accept_each(letters)
+        results = each(outbox, letters)
         away = None
         for result in results:
             if isinstance(result, OutboxUnavailable):

@@ -204,6 +204,13 @@ class SpoolFile:
         except SpoolError:
             return False
 
+    def has(self, event_id: str) -> bool:
+        """Say whether an event is in it. `False` where that cannot be told."""
+        try:
+            return self._access.read(partial(spool_rows.has, event_id=event_id), False)
+        except SpoolError:
+            return False
+
     def claim(self) -> bool:
         """Take the right to drain, and say whether that was possible. Nobody is waited for.
 

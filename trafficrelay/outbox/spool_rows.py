@@ -277,6 +277,11 @@ def is_empty(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM entries LIMIT 1").fetchone() is None
 
 
+def has(connection: sqlite3.Connection, event_id: str) -> bool:
+    """Say whether there is an entry of an event."""
+    return connection.execute("SELECT 1 FROM entries WHERE id = ?", (event_id,)).fetchone() is not None
+
+
 def probe(connection: sqlite3.Connection, size: int) -> None:
     """Write a payload of nothing, to see whether there is room; to be rolled back."""
     connection.execute("INSERT OR REPLACE INTO payloads VALUES (?, '', zeroblob(?))", (_LAST_SEQ, size))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..backoff import Retries
 from ..errors import DeadLetterError
-from ..route import JobOptions
+from ..target import JobOptions
 from .handover import DeadLetter, Handover, Job
 
 FORMAT: Final = 1
@@ -109,6 +109,8 @@ def _job_dict(job: Job) -> dict[str, Any]:
     options = stored["options"]
     if options["at_least_once"]:
         del options["at_least_once"]
+    if not options["aside"]:
+        del options["aside"]
     if options["retries"] is not None and not options["retries"]["jitter"]:
         del options["retries"]["jitter"]
     return stored

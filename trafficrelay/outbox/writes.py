@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -25,9 +26,10 @@ from rq.results import Result
 
 from ..backoff import Retries
 from ..event import now
-from ..route import JobOptions
+from ..target import JobOptions
 from .handover import DeadLetter, Handover, Job, job_id
 from .names import KEYS, ONCE, PAUSED_KEY
+from .payload import CALL, Aside
 
 # Templates are kept for jobs and queues that a route names; names that functions choose for each event come and go.
 _TEMPLATES: Final = 1024
@@ -72,8 +74,17 @@ class Writes:
         self._waits = int(waits)
         self._template: Callable[[str, str, JobOptions], _Template] = lru_cache(_TEMPLATES)(self._make_template)
 
-    def call(self, handover: Handover) -> Call:
+    def call(self, group: Sequence[Handover]) -> Call:
         """Give the keys, and the arguments without the first, which is the deadline."""
+        keys = [Queue.redis_queues_keys, PAUSED_KEY]
+        args: list[Any] = [self._waits, len(group)]
+        for handover in group:
+            event_keys, event_args = self._event(handover)
+            keys += event_keys
+            args += event_args
+        return keys, args
+
+    def _event(self, handover: Handover) -> Call:
         mark = KEYS + handover.mark
         dedupe, window = mark, 0
         if handover.dedupe is not None:
@@ -89,13 +100,12 @@ class Writes:
         ]
         if handover.dead_letter:
             writes.append(self._dead_write(job_id(handover.id, 0), handover.dead_letter, handover.context))
-        keys = [mark, dedupe, Queue.redis_queues_keys, PAUSED_KEY, rate_key]
+        keys = [mark, dedupe, rate_key]
         args: list[Any] = [
             f"{receipt.id} {receipt.count}",
             handover.mark_ttl,
             window,
             handover.route,
-            self._waits,
             interval,
             burst,
             limits.max_queued or 0,
@@ -121,8 +131,9 @@ class Writes:
             score = str(int((made + timedelta(seconds=job.options.delay)).timestamp()))
         else:
             rq_job.enqueued_at = made
+        aside = _put_aside(rq_job, job) if job.options.aside else ""
         keys = [RQJob.key_for(id_), template.target, Result.get_key(id_)]
-        return keys, [id_, template.queue, template.how, score, 0, 0, *_flat(rq_job.to_dict(), template.more)]
+        return keys, [id_, template.queue, template.how, score, 0, aside, 0, *_flat(rq_job.to_dict(), template.more)]
 
     def _dead_write(self, id_: str, letter: DeadLetter, context: Any) -> Call:
         template = self._template(letter.function, letter.queue, JobOptions(failure_ttl=letter.ttl))
@@ -141,7 +152,7 @@ class Writes:
         )
         registry = FailedJobRegistry(letter.queue, connection=self._redis).key
         keys = [RQJob.key_for(id_), registry, Result.get_key(id_)]
-        head = [id_, template.queue, "Z", score, max(ttl, 0)]
+        head = [id_, template.queue, "Z", score, max(ttl, 0), ""]
         return keys, head + _flat(result.serialize()) + _flat(rq_job.to_dict())
 
     def _make_template(self, function: str, queue: str, options: JobOptions) -> _Template:
@@ -192,6 +203,19 @@ def _filled(template: RQJob, data: Any, context: Any, made: datetime) -> RQJob:
     job.meta = {"trafficrelay": context}
     job.created_at = made
     return job
+
+
+def _put_aside(rq_job: RQJob, job: Job) -> bytes | str:
+    """Take the data out of a job where they are larger than its route says, and give them as RQ would store them.
+
+    RQ keeps what it has serialised, so a job whose data stay is not serialised twice.
+    """
+    data = rq_job.data
+    if len(data) <= job.options.aside:
+        return ""
+    rq_job.func_name = CALL
+    rq_job.args = (Aside(job.function, len(data)).to_dict(),)
+    return zlib.compress(data)
 
 
 def _flat(fields: dict[str, Any], more: tuple[str, ...] = ()) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeAlias
 
@@ -27,7 +28,7 @@ The outbox puts into its spool what comes meanwhile."""
 PATIENCE: Final = 0.6
 """Seconds after which a batch counts as held up; a little more than the outbox' own."""
 
-_Waiting: TypeAlias = tuple[Handover, "asyncio.Future[Receipt]"]
+_Waiting: TypeAlias = tuple[Sequence[Handover], "asyncio.Future[list[Receipt]]"]
 
 
 class Batches:
@@ -47,8 +48,8 @@ class Batches:
         self._sender: asyncio.Task[None] | None = None
         self._flights: set[asyncio.Task[None]] = set()
 
-    async def accept(self, handover: Handover) -> Receipt:
-        """Hand one event over with those that wait too.
+    async def accept(self, group: Sequence[Handover]) -> list[Receipt]:
+        """Hand over what came in one request, all or nothing of it, with those that wait too.
 
         Raises:
             OutboxError: the outbox did not take it.
@@ -56,8 +57,8 @@ class Batches:
         if len(self._waiting) >= MAX_WAITING:
             raise OutboxUnavailable(f"{MAX_WAITING} events wait to be handed over already.")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Receipt] = loop.create_future()
-        self._waiting.append((handover, future))
+        future: asyncio.Future[list[Receipt]] = loop.create_future()
+        self._waiting.append((group, future))
         if self._sender is None:
             self._sender = loop.create_task(self._send())
         return await future
@@ -79,10 +80,10 @@ class Batches:
         self._sender = None
 
     async def _hand_over(self, batch: list[_Waiting]) -> None:
-        handovers = [handover for handover, _ in batch]
+        groups = [group for group, _ in batch]
         loop = asyncio.get_running_loop()
         try:
-            results = await loop.run_in_executor(self._threads, self._outbox.accept_each, handovers)
+            results = await loop.run_in_executor(self._threads, self._outbox.accept_groups, groups)
             _settle(batch, results)
         except Exception as error:
             # A fault of one event must not leave the others without an answer.
@@ -91,23 +92,26 @@ class Batches:
 
     def _next_batch(self) -> list[_Waiting]:
         """Take those that wait longest, all of one kind: who may be spooled does not wait for who may not."""
-        kind = self._waiting[0][0].spool
+        kind = self._waiting[0][0][0].spool
         batch: list[_Waiting] = []
         rest: list[_Waiting] = []
+        events = 0
         for one in self._waiting:
-            (batch if one[0].spool is kind and len(batch) < MAX_BATCH else rest).append(one)
+            fits = one[0][0].spool is kind and events < MAX_BATCH
+            (batch if fits else rest).append(one)
+            events += len(one[0]) if fits else 0
         self._waiting = rest
         return batch
 
 
-def _settle(batch: list[_Waiting], results: list[Receipt | OutboxError]) -> None:
+def _settle(batch: list[_Waiting], results: list[list[Receipt] | OutboxError]) -> None:
     for (_, future), result in zip(batch, results, strict=True):
         if future.done():
             continue  # its request was cancelled
-        if isinstance(result, Receipt):
-            future.set_result(result)
-        else:
+        if isinstance(result, OutboxError):
             future.set_exception(result)
+        else:
+            future.set_result(result)
 
 
 def _unforeseen(error: Exception) -> OutboxError:

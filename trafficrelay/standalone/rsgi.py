@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from wsgiref.types import WSGIEnvironment
 
-from ..app import PUT_OFF, body_limit
+from ..app import PUT_OFF, for_page, route_of
 from ..door import ADMITTED, Door
 from ..errors import BodyTooLarge, Failed, Malformed, OutboxError, Refusal, RequestTimeout, UnsupportedBody
 from ..failures import without_words
@@ -84,7 +84,7 @@ class RelayService:
         self._app = app
         self._batches = Batches(outbox)
         self._door = door
-        largest: int = max((route.config.get("max_body", 0) for route in app.routes), default=0)
+        largest: int = max((one.config["relay"].limit for one in app.routes if "relay" in one.config), default=0)
         self._bodies = Bodies(
             timeout=body_timeout,
             most_bytes=max(MOST_BYTES, 2 * largest),
@@ -131,7 +131,7 @@ class RelayService:
             _send(proto, scope.method, await self._reply(scope, proto))
         except Refusal as refusal:
             logger.info("%s answered %d: %s", scope.method, refusal.status, refusal.detail)
-            _send(proto, scope.method, _closing(_problem(refusal)))
+            _send(proto, scope.method, _closing(self._refused(scope, refusal)))
             # The first has said all that it will, the other takes too long about it.
             return isinstance(refusal, Malformed | RequestTimeout)
         except Exception as error:
@@ -148,8 +148,8 @@ class RelayService:
             # Where such a body ends a proxy in front may see otherwise than granian, which undoes no other coding but
             # reads chunks. Whatever follows on this connection is not to be taken for a request.
             raise UnsupportedBody("The only Transfer-Encoding that is read is chunked.")
-        limit = body_limit(self._app, scope.method, environ["PATH_INFO"])
-        if limit is None:
+        route = route_of(self._app, scope.method, environ["PATH_INFO"])
+        if route is None:
             environ["wsgi.input"] = io.BytesIO()
             return await self._call(environ)
         # Before the body is read, and until the event is handed over: both hold memory.
@@ -157,13 +157,17 @@ class RelayService:
         declared = environ.get("CONTENT_LENGTH")
         self._door.pressure.enter(address)
         with self._bodies.body(self._door.pressure.leave) as body:
-            if declared is not None and int(declared) > limit:
-                raise BodyTooLarge(limit)
-            whole = await body.read(proto, limit)
+            if declared is not None and int(declared) > route.limit:
+                raise BodyTooLarge(route.limit)
+            whole = await body.read(proto, route.limit)
             environ["wsgi.input"] = io.BytesIO(whole)
             if coding:
                 environ["CONTENT_LENGTH"] = str(len(whole))
             return await self._take(environ)
+
+    def _refused(self, scope: Scope, refusal: Refusal) -> Answer:
+        route = route_of(self._app, scope.method, scope.path.encode().decode("latin-1"))
+        return _answer(for_page(Reply.problem(refusal), route, scope.headers.get("origin")))
 
     async def _take(self, environ: WSGIEnvironment) -> Answer:
         put_off: list[Prepared] = []
@@ -173,10 +177,10 @@ class RelayService:
             return answer
         (prepared,) = put_off
         try:
-            receipt = await self._batches.accept(prepared.handover)
+            receipts = await self._batches.accept(prepared.writing)
         except OutboxError as error:
-            raise refusal(prepared.handover, error) from error
-        return _answer(prepared.answer(receipt))
+            raise refusal(prepared.writing[0], error) from error
+        return _answer(prepared.answer(receipts))
 
     async def _call(self, environ: WSGIEnvironment) -> Answer:
         path = environ["PATH_INFO"]

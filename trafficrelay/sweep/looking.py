@@ -36,7 +36,9 @@ MOST_SUSPECTS: Final = 20_000
 # How many sweeps of all look at finished jobs too, which may be many.
 _THOROUGH: Final = 1 / 8
 
-_PATTERN: Final = f"{'?' * 32}-*"
+IDS: Final = f"{'?' * 32}-*"
+"""The pattern that the ids of relays' jobs match."""
+
 _OURS: Final = re.compile(b"^%b([0-9a-f]{32}-[0-9]{1,9})$" % re.escape(RQJob.key_for("").encode()), re.MULTILINE)
 
 
@@ -99,7 +101,7 @@ class Looking:
             return None
         cursor = b"0"
         while True:
-            cursor, keys = self._scripts.scan(args=[cursor, RQJob.key_for(_PATTERN), SCANNED_AT_ONCE])
+            cursor, keys = self._scripts.scan(args=[cursor, RQJob.key_for(IDS), SCANNED_AT_ONCE])
             ids = _OURS.findall(keys)
             found.seen += len(ids)
             for page in pages(crowd.strangers(ids), LOOKED_AT_ONCE):

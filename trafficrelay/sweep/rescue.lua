@@ -4,7 +4,8 @@
 -- meanwhile has changed its state, and then it is left alone. Redis does not roll a script back: the job is pushed first.
 --
 -- Before this stands what RQ calls its keys: JOB, RESULTS, QUEUE, QUEUES, INTERMEDIATE, FIRST_SEEN, EXECUTION, EXECUTIONS,
--- WORKER, STARTED, FAILED, and REGISTRIES, the beginnings of those in which a job is where it should be.
+-- WORKER, STARTED, FAILED, and REGISTRIES, the beginnings of those in which a job is where it should be; and ASIDE, that of
+-- what is kept aside of a job.
 --
 -- KEYS  1  the jobs that RelayWorkers hold   2  the broken jobs that are set aside
 -- ARGV  1  1 to put back, 0 to look           2  the time as RQ writes it   3  the time in seconds
@@ -118,6 +119,7 @@ local function put_back(id, queue)
   end
   redis.call('HDEL', key, 'exc_info')
   redis.call('PERSIST', key)
+  redis.call('PERSIST', ASIDE .. id)
   redis.call('SADD', QUEUES, QUEUE .. queue)
   redis.call('ZREM', FAILED .. queue, id)
   tidy(id, queue)

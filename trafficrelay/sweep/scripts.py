@@ -37,6 +37,7 @@ class Scripts:
         self.page = _script(client, "", "page.lua")
         self.turn = _script(client, "", "turn.lua")
         self.rescue = _script(client, names, "rescue.lua")
+        self.clear = _script(client, RQ_NAMES, "clear.lua")
 
 
 def _script(client: redis.Redis, names: str, file: str) -> Any:

@@ -21,8 +21,9 @@ from rq.utils import utcformat
 from ..errors import OutboxUnavailable
 from ..event import now
 from ..outbox.names import BROKEN_KEY, HELD_KEY, KEYS
+from ..outbox.payload import ASIDE_STAYS
 from ..outbox.sentinel import trouble
-from .looking import Looked, Looking, pages
+from .looking import IDS, SCANNED_AT_ONCE, Looked, Looking, pages
 from .reading import FAILED_TYPE, Failure, faults, packed
 from .scripts import Scripts
 from .turns import Turn
@@ -47,6 +48,8 @@ _SEEN_TTL: Final = 3600
 _PLACES: Final = 2_000
 _AT_ONCE: Final = 25  # in a long queue each takes some 0.1 ms (measured)
 _SAMPLE: Final = 10
+_CLEARING_KEY: Final = f"{KEYS}sweep:clearing"
+_CLEARING_STEPS: Final = 20  # of SCANNED_AT_ONCE keys: a Redis of a million is gone through in half an hour
 
 _ONCE_WORDS: Final = (
     "WorkerLost: the worker died while it ran this job, and at_least_once=False says not to run it twice."
@@ -69,6 +72,8 @@ class Report:
         broken: how many lie in no queue and cannot be read, those that were set aside before too.
         broken_ids: some of their ids.
         reclaimed: how many jobs of dead RelayWorkers went back.
+        cleared: how many arguments are kept aside of jobs that are gone; they go in an hour. A sweep looks for a part
+            of them, and the next one goes on where it ended.
         refused: why Redis did not take some writes; `""` if it took all.
         seconds: how long it took.
         next_in: after how many seconds another sweep makes sense.
@@ -82,6 +87,7 @@ class Report:
     broken: int = 0
     broken_ids: tuple[str, ...] = ()
     reclaimed: int = 0
+    cleared: int = 0
     refused: str = ""
     seconds: float = 0.0
     next_in: float = INTERVAL
@@ -169,7 +175,7 @@ class Sweeper:
         return report
 
     def rehearse(self) -> Report:
-        """Sweep once without writing anything. `back` is what would be put back, or would become failed.
+        """Sweep once without writing anything: `back` is what would be put back, or would become failed.
 
         What was seen is kept in this object: call it twice.
 
@@ -195,6 +201,7 @@ class Sweeper:
         # A second look is never missed, as a first may be.
         looked.suspects = {**dict.fromkeys(before, ""), **looked.suspects}
         tally = self._settle(looked, before)
+        cleared = self._clear()
         seconds = time.monotonic() - began
         next_in = max(self._interval, seconds / _SHARE)
         if tally.waiting:
@@ -207,6 +214,7 @@ class Sweeper:
             broken=len(looked.broken),
             broken_ids=tuple(sorted(id_.decode() for id_ in looked.broken)[:_SAMPLE]),
             reclaimed=reclaimed,
+            cleared=cleared,
             refused=tally.refused,
             seconds=seconds,
             next_in=next_in,
@@ -259,6 +267,21 @@ class Sweeper:
                     tally.refused = done.split(b" ")[0].decode("ascii", "replace")
                     continue
             del tally.waiting[id_]
+
+    def _clear(self) -> int:
+        """Have go what is kept aside of jobs that are gone: they were deleted, or failed and their time is over."""
+        cleared = 0
+        cursor: Any = self._redis.get(_CLEARING_KEY) or b"0"
+        for _ in range(_CLEARING_STEPS):
+            if not self._may_go_on():
+                break
+            cursor, found = self._scripts.clear(args=[cursor, IDS, SCANNED_AT_ONCE, ASIDE_STAYS, int(not self._dry)])
+            cleared += found
+            if cursor == b"0":
+                break
+        if not self._dry:
+            self._redis.set(_CLEARING_KEY, cursor, ex=_SEEN_TTL)
+        return cleared
 
     def _rescue(
         self,

@@ -121,5 +121,7 @@ class SweepThread:
         self._broken = report.broken
         if parts:
             self._tell(f"Jobs that workers lost: {', '.join(parts)}.")
+        if report.cleared:
+            self._tell(f"{report.cleared:,} arguments are kept aside of jobs that are gone. They go in an hour.")
         if report.refused:
             self._tell(f"Redis does not let lost jobs be put back ({report.refused}); that is tried again.")

@@ -14,10 +14,12 @@ from rq.exceptions import DeserializationError
 from rq.job import Job as RQJob
 from rq.serializers import JSONSerializer
 
+from ..aside import fetch
 from ..delivery.order import DELIVER
-from ..errors import DeclarationError, JobRefused
+from ..errors import DeadLetterError, DeclarationError, JobRefused
 from ..intake import REPLAY
 from ..options import job_name
+from ..outbox.payload import CALL, Aside
 from ..outbox.stored import HAND_OVER
 from ..relay import Relay
 
@@ -58,14 +60,15 @@ class Allowed:
                 option="serializer",
             )
         more = frozenset(job_name(job) for job in also)
-        for route in relay.routes:
-            if not isinstance(route.job_of, str) and not more:
+        targets = [(route, target) for route in relay.routes for target in route.targets]
+        for route, target in targets:
+            if not isinstance(target.job_of, str) and not more:
                 raise DeclarationError(
                     f"{route.rule} chooses its job for each event, so it is not known what it may run. Give it the "
                     "name of one job, or name beside it all that it may choose.",
                     option="job",
                 )
-        named = frozenset(route.job_of for route in relay.routes if isinstance(route.job_of, str))
+        named = frozenset(target.job_of for _, target in targets if isinstance(target.job_of, str))
         # As the intake names them. A relay that is run as a program is found under a name of its own, too.
         modules = {relay._module, "__main__", ""}
         modules |= {getattr(route.transform, "__module__", "") for route in relay.routes}
@@ -92,6 +95,9 @@ class Allowed:
             raise JobRefused("The job's data is no JSON of RQ's; nothing of it was read.", named="") from error
         if not isinstance(name, str) or instance is not None:
             _refuse("The job names an object in place of a function.")
+        aside = _aside(arguments) if name == CALL else None
+        if aside is not None:
+            name = aside.function
         if name not in self.functions:
             _refuse("The job's function is none that a route names.", name)
         if not isinstance(arguments, list) or not isinstance(options, dict):
@@ -101,7 +107,8 @@ class Allowed:
         if webhooks:
             _refuse("The job has a webhook of RQ's, and the relay gives none.", name)
         if name in _OURS:
-            self._check_modules(name, arguments)
+            # What is fetched here is what is called: nobody can put something else there in between.
+            self._check_modules(name, list(fetch(job, aside)) if aside is not None else arguments)
 
     def _check_modules(self, name: str, arguments: list[Any]) -> None:
         """See that a job of the relay's own imports nothing but what declares the relay."""
@@ -112,6 +119,15 @@ class Allowed:
         for module in modules:
             if module not in self.modules:
                 _refuse("The job looks for its relay in a module that does not declare it.", module)
+
+
+def _aside(arguments: Any) -> Aside:
+    """Read what stands in place of an argument that is kept aside."""
+    try:
+        [stored] = arguments
+        return Aside.from_dict(stored)
+    except (TypeError, ValueError, DeadLetterError):
+        _refuse("The job is none that the relay wrote.", CALL)
 
 
 class DisarmedJob(RQJob):

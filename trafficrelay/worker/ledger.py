@@ -29,7 +29,7 @@ from rq.worker import BaseWorker
 
 from ..event import now
 from ..outbox.broken import Broken, set_aside
-from ..outbox.names import BEGUN, BROKEN_KEY, DEAD_KEY, DEATHS, HELD_KEY, LEASES_KEY, ONCE
+from ..outbox.names import ASIDE, BEGUN, BROKEN_KEY, DEAD_KEY, DEATHS, HELD_KEY, LEASES_KEY, ONCE
 from .held import Begun, Ended, Exchanged, Held, Living, Reclaimed
 
 LEASE: Final = 15
@@ -62,6 +62,7 @@ def _names() -> str:
         "ONCE": ONCE,
         "BEGUN": BEGUN,
         "DEATHS": DEATHS,
+        "ASIDE": ASIDE,
     }
     return "".join(f"local {name} = {value!r}\n" for name, value in names.items())
 

@@ -62,6 +62,8 @@ local function put_back(id, execution)
     fail(id, execution, queue, ARGV[8], fields[6])
   else
     redis.call('LPUSH', QUEUE .. queue, id)
+    -- It may have ended well in a worker that died before it could say so; then its argument would go within an hour.
+    redis.call('PERSIST', ASIDE .. id)
     redis.call('HSET', key, 'status', 'queued', 'enqueued_at', ARGV[3], 'started_at', '')
     redis.call('SADD', KEYS[5], QUEUE .. queue)
     back = back + 1
