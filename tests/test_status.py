@@ -310,19 +310,19 @@ def test_an_event_is_as_the_job_that_is_worst_off(states: list[str], word: str) 
     assert overall([JobState(str(number), state) for number, state in enumerate(states)]) == word
 
 
-@pytest.mark.parametrize("how", ["merged", "wsgi", "deep wsgi"])
+@pytest.mark.parametrize("how", ["merged", "merged under 家", "wsgi", "deep wsgi"])
 def test_the_address_has_the_prefix_that_the_relay_is_mounted_under(redis_url: str, how: str) -> None:
     """In a Bottle host, and in any other WSGI host; it can be asked for as it is."""
     with closing(relay_of(redis_url, Route("/in/<shop>", verify=None, job="tests.jobs.echo", status=True))) as relay:
         host: Any = bottle.Bottle()
-        if how == "merged":
-            host.mount("/relay/", relay.app)
+        if how.startswith("merged"):
+            host.mount("/relay/" if how == "merged" else "/家/relay/", relay.app)
         else:
             host = DispatcherMiddleware(host, {"/relay": relay.app})
         if how == "deep wsgi":
             host = DispatcherMiddleware(bottle.Bottle(), {"/dé ep".encode().decode("latin-1"): host})
         app = TestApp(host)
-        prefix = "/d%C3%A9%20ep/relay" if how == "deep wsgi" else "/relay"
+        prefix = {"deep wsgi": "/d%C3%A9%20ep/relay", "merged under 家": "/%E5%AE%B6/relay"}.get(how, "/relay")
         where = app.post_json(f"{prefix}/in/acme", {}, status=202).headers["Location"]
 
         assert where.startswith(f"{prefix}/-/events/")

@@ -284,8 +284,9 @@ def _preflight(routes: Mapping[str, Route | None], allow: tuple[str, ...]) -> li
 def _base(environ: Mapping[str, Any], rule: str) -> str:
     """Give the path that the app is mounted at: a WSGI host names it, a Bottle host puts it before the rules."""
     prefix = bottle.request.route.rule.removesuffix(rule)
+    # Bottle has decoded the path in the environ, and nothing else there.
     inside = prefix if environ.get("PATH_INFO", "").startswith(prefix) else ""
-    return quote(environ.get("SCRIPT_NAME", "").rstrip("/").encode("latin-1") + inside.encode("latin-1"))
+    return quote(_text(environ.get("SCRIPT_NAME", "").rstrip("/")) + inside)
 
 
 def _text(path: str) -> str:

@@ -108,7 +108,7 @@ class Relay:
         )
         # The caller's module, as namedtuple and logging find it: a dead letter that is run again in a worker has to
         # find the relay, and knows no more of it than a name.
-        self._module = _importable_name(sys._getframe(1).f_globals)
+        self._module = importable_name(sys._getframe(1).f_globals)
         self._routes: list[Route] = []
         self._rules: Rules | None = None
         self._app: bottle.Bottle | None = None
@@ -132,7 +132,7 @@ class Relay:
 
         relay = load(path)
         # As in `__init__`: workers look for the relay in the caller's module.
-        relay._module = _importable_name(sys._getframe(1).f_globals)
+        relay._module = importable_name(sys._getframe(1).f_globals)
         return relay
 
     # Declaring
@@ -358,7 +358,7 @@ class Relay:
             self._transports.close()
 
 
-def _importable_name(module: dict[str, Any]) -> str:
+def importable_name(module: dict[str, Any]) -> str:
     """Give the name under which another process imports a module, also of the one that is run as a program."""
     if module.get("__name__") != "__main__":
         return str(module.get("__name__", ""))

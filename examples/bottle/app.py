@@ -1,35 +1,34 @@
-"""A Bottle program that has a relay under /relay/. It needs a Redis; see the lines at the end.
+"""A shop on Bottle that takes its partners' orders in under /relay/."""
 
-TRAFFICRELAY_REDIS_URL=redis://localhost:6379/0 python -m examples.mounted.host
-rq worker events
-curl -d 'celsius=21&celsius=22.5' localhost:8000/relay/devices/7
-"""
+import os
 
 import bottle
 
 from trafficrelay import DROP, Relay
+from trafficrelay.verify import hmac_signature
 
-relay = Relay()
+relay = Relay(os.environ.get("REDIS_URL", "redis://localhost:6379/0"))
 
 
-@relay.route("/devices/<device:int>", verify=None, job="examples.mounted.jobs.on_reading", queue="events")
-def reading(event):
-    celsius = event.data.get("celsius")
-    if celsius is None:
+@relay.route(
+    "/orders/<shop>",
+    verify=hmac_signature(os.environ.get("HOOK_SECRET", "change-me"), header="X-Signature"),
+    job="jobs.on_order",
+    queue="orders",
+)
+def order(event):
+    if event.data["status"] != "paid":
         return DROP
-    # A form's key that was sent once has its value, one that was sent several times a list.
-    readings = celsius if isinstance(celsius, list) else [celsius]
-    return {"device": event.params["device"], "celsius": [float(reading) for reading in readings]}
+    return {"shop": event.params["shop"], "order": event.data["order"]}
 
 
-host = bottle.Bottle()
+app = bottle.Bottle()
 
 
-@host.route("/")
+@app.get("/")
 def home():
-    return "the host's own page"
+    return "the shop's own page"
 
 
-if __name__ == "__main__":
-    host.mount("/relay/", relay.app)
-    bottle.run(host, host="127.0.0.1", port=8000)
+# Last: Bottle copies the relay's routes now. Both slashes are needed.
+app.mount("/relay/", relay.app)
