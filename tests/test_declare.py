@@ -28,6 +28,7 @@ from trafficrelay import (
 from trafficrelay.backoff import Retries
 from trafficrelay.relay import URL_VARIABLE
 from trafficrelay.route import MAX_BODY
+from trafficrelay.transforms import with_request
 from trafficrelay.verify import basic, bearer, github, hmac_signature, standard_webhooks
 
 SECRET = "hush-hush"
@@ -779,3 +780,12 @@ def test_the_decorator_without_parentheses_says_what_to_write() -> None:
         @Relay().route  # type: ignore[arg-type]
         def push(event: Any) -> Any:
             return event.data
+
+
+def test_a_header_that_proves_who_sent_is_put_into_no_job() -> None:
+    """Those of this route's verifier too, which the step itself cannot know."""
+    verify = hmac_signature("secret", header="X-Proof")
+
+    with pytest.raises(DeclarationError, match="x-proof"):
+        make_route(verify=verify, transforms=[with_request(headers=["X-Proof"])])
+    make_route(verify=verify, transforms=[with_request(headers=["X-Shop"])])

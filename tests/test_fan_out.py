@@ -165,7 +165,7 @@ def test_a_worker_that_runs_only_what_is_declared_runs_all_targets() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: To(), "no job"),
+        (To, "no job"),
         (lambda: To("a.b", deliver="https://a.example/"), "say one"),
         (lambda: To(deliver="https://a.example/", retry=3), "schedule"),
         (lambda: To("a.b", when="type =="), "when|JMESPath"),

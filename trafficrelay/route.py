@@ -182,6 +182,7 @@ class Route:
         set_(self, "spools", _spools(self.on_outage, self.verify))
         set_(self, "answer", _answer(self.reply))
         set_(self, "secret_headers", getattr(self.verify, "secret_headers", frozenset()))
+        _check_headers(self.reshape, self.secret_headers)
 
 
 class RouteOptions(TypedDict, total=False):
@@ -231,13 +232,23 @@ def _methods(methods: Any) -> tuple[str, ...]:
 
 def _reshape(transforms: Any, transform: Any) -> Transform:
     """Give one function of what a route declares. Most declare one, which is called as it is."""
-    if isinstance(transforms, str | bytes) or not isinstance(transforms, Sequence):
+    if not isinstance(transforms, list | tuple):
         raise DeclarationError('transforms is a list such as [keep("id", "total"), my_function].', option="transforms")
     if not transforms:
         reshape = typed(transform)
         check_plain("The transform", reshape)
         return reshape
     return Chain(transforms if transform is keep_data else [*transforms, transform])
+
+
+def _check_headers(reshape: Transform, secret: frozenset[str]) -> None:
+    """Refuse to put a header that proves who sent an event into its jobs."""
+    for step in reshape.steps if isinstance(reshape, Chain) else ():
+        if told := sorted(step.headers & secret):
+            raise DeclarationError(
+                f"with_request asks for the header {told[0]}, by which the sender is verified; it is stored nowhere.",
+                option="transforms",
+            )
 
 
 def _content_type(content_type: Any) -> str:

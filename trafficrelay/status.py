@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -96,8 +97,6 @@ def overall(states: Sequence[JobState]) -> str:
 def _said(state: JobState) -> dict[str, Any]:
     said: dict[str, Any] = {"id": state.id, "state": state.state}
     if state.has_result:
-        try:
+        with contextlib.suppress(TransformError):
             said["result"] = plain(state.result)
-        except TransformError:
-            pass
     return said

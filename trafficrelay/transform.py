@@ -122,5 +122,3 @@ def _plain_text(value: Any) -> str:
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"objects of type {type(value).__name__} are not supported")
-
-_plain = plain

@@ -87,6 +87,14 @@ def as_json(route: Route) -> dict[str, Any]:
     }
 
 
+def rows(route: Route) -> list[list[str]]:
+    """Give a line for each job of a route: rule, methods, verifier, steps, job, queue, condition."""
+    # Said again in each line, which grep may see alone. An empty cell would shift the others for awk.
+    before = [route.rule, ",".join(route.methods), verifier(route.verify), " | ".join(steps(route)) or "-"]
+    told = zip(route.targets, conditions(route), strict=True)
+    return [[*before, job(target), queue(target), when] for target, when in told]
+
+
 def _target(target: Target, when: str) -> dict[str, Any]:
     options = asdict(target.options)
     retries = target.options.retries

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from ..route import Route
-from .describing import as_json, conditions, job, queue, steps, verifier
 from .options import add_relay_argument
-from .reading import read_target
 from .saying import say_json
 from .tables import Column, show
 
@@ -45,16 +42,13 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List the routes."""
+    # See the package: all of the relay is behind them.
+    from .describing import as_json, rows
+    from .reading import read_target
+
     relay = read_target(options.target)
     if options.json:
         say_json({"routes": [as_json(route) for route in relay.routes]})
     else:
-        show(_COLUMNS, [row for route in relay.routes for row in _rows(route)])
+        show(_COLUMNS, [row for route in relay.routes for row in rows(route)])
     return 0
-
-
-def _rows(route: Route) -> list[list[str]]:
-    # Said again in each line, which grep may see alone. An empty cell would shift the others for awk.
-    before = [route.rule, ",".join(route.methods), verifier(route.verify), " | ".join(steps(route)) or "-"]
-    told = zip(route.targets, conditions(route), strict=True)
-    return [[*before, job(target), queue(target), when] for target, when in told]

@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..errors import DeclarationError, TransformError
 from ..event import Event
 from ..options import check_plain
-from ..transform import DROP, MAX_DEPTH, MAX_ITEMS, Transform, _plain
+from ..transform import DROP, MAX_ITEMS, Transform, plain
 from .step import Step
 from .typed import typed
 
@@ -160,7 +160,7 @@ def _made_plain(one: Step) -> Step:
 def _shown(item: Any) -> Any:
     """Give a copy of an item, so that what a later function does to it does not change what was shown."""
     try:
-        return _plain(item, MAX_DEPTH)
+        return plain(item)
     except TransformError:
         return f"<{type(item).__qualname__}>"  # one function may give another what JSON cannot say
 
@@ -171,7 +171,7 @@ def _each_plain(results: Iterator[Any]) -> Iterator[Any]:
 
 
 def _one_plain(result: Any) -> Any:
-    return result if result is DROP or result is None else _plain(result, MAX_DEPTH)
+    return result if result is DROP or result is None else plain(result)
 
 
 def dotted_name(function: Any) -> str:

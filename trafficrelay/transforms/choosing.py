@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import TransformError
 from ..event import Event
-from ..transform import DROP, MAX_DEPTH, _plain
+from ..transform import DROP, MAX_DEPTH, plain
 from .expressions import expression, is_true
 from .step import Step, give_up, noted, outcome, step
 
@@ -40,7 +40,7 @@ def select(expression_: str, *, missing: str = "error", invalid: str = "error") 
             # The sender is not told the expression: it is the program's own.
             text = "What is taken of the data is missing." if missing == "reject" else f"{shown} finds nothing."
             return give_up(missing, data, text)
-        return _plain(found, MAX_DEPTH) if literal else found
+        return plain(found, MAX_DEPTH) if literal else found
 
     return Step("select", text, run)
 

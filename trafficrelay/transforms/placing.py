@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from ..errors import DeclarationError, TransformError
-from ..transform import MAX_DEPTH, _plain
+from ..transform import plain
 from .fields import absentee
 from .matching import ABSENT, Fault, State, automaton, get, put, rewrite
 from .paths import Path, Segment, Wild, keyed, path, show
@@ -123,14 +123,14 @@ def _putting(segments: tuple[Segment, ...], make: Callable[[], Any], wanted: Cal
 def _source(value: Any, place: Path, name: str) -> Callable[[], Any]:
     """Give a function that gives a value, a fresh one for each event where it could be changed."""
     try:
-        plain = _plain(value, MAX_DEPTH)
+        fixed = plain(value)
     except TransformError as error:
         raise DeclarationError(
             f'{name} cannot put this in "{place.text}": it cannot be said in JSON.', option=name
         ) from error
-    if isinstance(plain, dict | list):
-        return lambda: _plain(plain, MAX_DEPTH)
-    return lambda: plain
+    if isinstance(fixed, dict | list):
+        return lambda: plain(fixed)
+    return lambda: fixed
 
 
 def _moving(pairs: list[tuple[tuple[Segment, ...], tuple[Segment, ...]]], overwrite: bool) -> _Work:
