@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import logging
 import re
+import signal
+import socket
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from webtest import TestApp
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from tests.redis_proxy import RedisProxy
+from tests.servers import own_valkey
 from tests.standalone_support import Run, get
 from tests.waiting import wait_until
 from trafficrelay import DROP, EMPTY, MemoryOutbox, Relay, Reply, Route, Spool, To
@@ -343,6 +346,36 @@ def test_the_standalone_server_and_its_worker_do_the_same(redis_url: str, tmp_pa
         told = wait_until(lambda: (answer := get(run.port, where)[1])["state"] == "finished" and answer, 30)
 
     assert told["jobs"][0]["result"] == 42
+
+
+def test_a_redis_that_hangs_keeps_nobody_but_who_asks_waiting(tmp_path: Path) -> None:
+    """The server answers others meanwhile: what asks Redis for a state is not in its event loop."""
+    (tmp_path / "asked.py").write_text(
+        "from trafficrelay import Relay, Route\n"
+        "relay = Relay()\n"
+        'relay.add(Route("/in", verify=None, job="shown.double", queue="hooks", status=True))\n'
+    )
+    with (
+        own_valkey(config={"appendonly": "yes"}) as server,
+        Run(tmp_path, "--redis", server.connection_url, target="asked:relay") as run,
+    ):
+        run.wait_until_up()
+        where = _location(run.port)
+        assert server._process is not None
+        server._process.send_signal(signal.SIGSTOP)
+        asking = socket.create_connection(("127.0.0.1", run.port), 20)
+        asking.sendall(f"GET {where} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        healthy = [get(run.port, "/-/health")[0] for _ in range(3)]
+        asking.setblocking(False)
+        with pytest.raises(BlockingIOError):  # it has not been told yet
+            asking.recv(1)
+        asking.settimeout(20)
+        answer = asking.recv(12)
+        asking.close()
+        server._process.send_signal(signal.SIGCONT)
+
+    assert healthy == [200] * 3
+    assert answer == b"HTTP/1.1 503"
 
 
 def _location(port: int) -> str:

@@ -114,8 +114,11 @@ class ResilientOutbox:
         Raises:
             OutboxError: that cannot be told now.
         """
-        file = self._process().file
+        process = self._process()
+        file, away = process.file, process.breaker.error
         try:
+            if away is not None:
+                raise away
             states = self._outbox.states(event_id, count)
         except OutboxError:
             if file is None or not file.has(event_id):

@@ -23,6 +23,7 @@ from ..failures import without_words
 from ..intake import Prepared, refusal
 from ..outbox.handover import Outbox
 from ..reply import BODILESS, Reply
+from ..status import PATH as STATUS_PATH
 from .batches import Batches
 from .bodies import MOST_BYTES, MOST_INCOMING, Bodies, throw_away
 
@@ -34,6 +35,9 @@ logger = logging.getLogger("trafficrelay.standalone")
 
 # These are about one connection, which is granian's business (PEP 3333 forbids them to apps).
 _HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "trailer", "te"})
+
+
+_ASKERS: Final = 4
 
 
 class Exchange(Protocol):
@@ -94,7 +98,8 @@ class RelayService:
         self._on_start = on_start
         self._on_stop = on_stop
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="trafficrelay") if threads else None
-        self._asker = ThreadPoolExecutor(1, thread_name_prefix="trafficrelay-ready")
+        # For what asks Redis outside of the way of an event, and may have to wait.
+        self._asker = ThreadPoolExecutor(_ASKERS, thread_name_prefix="trafficrelay-asking")
         self._asking: asyncio.Future[Answer] | None = None
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -180,12 +185,19 @@ class RelayService:
             receipts = await self._batches.accept(prepared.writing)
         except OutboxError as error:
             raise refusal(prepared.writing[0], error) from error
-        return _answer(prepared.answer(receipts))
+        if prepared.address is None:
+            return _answer(prepared.answer(receipts))
+        # The first address of a process asks Redis for the secret.
+        loop = asyncio.get_running_loop()
+        return _answer(await loop.run_in_executor(self._asker, prepared.answer, receipts))
 
     async def _call(self, environ: WSGIEnvironment) -> Answer:
         path = environ["PATH_INFO"]
         if path == "/-/ready":
             return await self._ready(environ)
+        if path.startswith(STATUS_PATH):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._asker, _call, self._app, environ)
         if self._executor is not None and not path.startswith("/-/"):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, _call, self._app, environ)
