@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 from rq import Callback, Queue, Repeat, Retry
 from rq.command import send_stop_job_command
@@ -38,7 +39,7 @@ from rq.worker import Worker
 from trafficrelay.outbox.connection import connect
 from trafficrelay.outbox.names import DEATHS, LEASES_KEY, ONCE
 from trafficrelay.worker import RelayWorker, deadlines, keeper, loop, relay_worker, running
-from trafficrelay.worker.backlog import Backlog
+from trafficrelay.worker.backlog import Backlog, size_of
 from trafficrelay.worker.bookkeeping import Bookkeeping
 from trafficrelay.worker.deadlines import Watcher
 from trafficrelay.worker.doorbell import Doorbell
@@ -591,6 +592,37 @@ def test_a_result_that_redis_does_not_take_fails_its_job_alone(
     assert deaths(client, big) == [None]
     assert refusals
     assert not leftovers(client, NAME)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisConnectionError("Error 104 while writing to socket. Connection reset by peer."),
+        RedisTimeoutError("Timeout reading from socket"),
+        ResponseError("Protocol error: invalid bulk length"),
+    ],
+)
+def test_however_redis_says_that_a_result_is_too_large_it_fails_its_job_after_three_tries(
+    client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch, error: RedisError
+) -> None:
+    """What is read of it differs from try to try, and one kind must not begin the count anew."""
+    job = add(client, jobs.big, 100_000)
+    exchange = Ledger.exchange
+    seen: list[int] = []
+
+    def refusing(self: Ledger, ended: Sequence[Ended], **more: Any) -> Exchanged:
+        if any(one.id == job and size_of(one) > 100_000 for one in ended):
+            seen.append(1)
+            raise error
+        return exchange(self, ended, **more)
+
+    monkeypatch.setattr(Ledger, "exchange", refusing)
+    monkeypatch.setattr(loop, "_LONGEST_PAUSE", 0.05)
+    with Working(redis_url) as working:
+        wait_for_status(client, [job], "failed")
+        working.end()
+
+    assert len(seen) == 3
 
 
 def test_large_results_are_sent_apart_from_each_other() -> None:

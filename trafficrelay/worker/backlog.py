@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
 from .held import Ended
 from .running import Run
 
@@ -13,6 +17,15 @@ _BYTES: Final = 1_000_000
 """Bytes that are sent at a time: what takes longer than a reply may cannot be told from a Redis that is away."""
 
 _TRIES: Final = 3
+
+
+def may_be_its_size(error: RedisError) -> bool:
+    """Say whether Redis may have failed on what was sent because it is too large.
+
+    Of more than `proto-max-bulk-len` it says that it is a protocol error, and closes the connection. Whether that is
+    read, or the connection is found closed while the rest is sent, is a matter of luck.
+    """
+    return isinstance(error, RedisConnectionError | RedisTimeoutError) or str(error).startswith("Protocol error")
 
 
 class Backlog:

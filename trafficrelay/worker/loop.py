@@ -12,16 +12,14 @@ from queue import Empty, SimpleQueue
 from random import shuffle
 from typing import Final
 
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue
 from rq.job import Job as RQJob
 from rq.utils import now
 from rq.worker import BaseWorker
 
 from ..errors import JobBroken
-from .backlog import Backlog, size_of
+from .backlog import Backlog, may_be_its_size, size_of
 from .deadlines import Watcher
 from .dependents import enqueue_ready
 from .doorbell import Doorbell
@@ -231,11 +229,7 @@ class Loop:
             self._wait_for_redis(error)
             self._backlog.narrow(len(portion))
             # Redis has to take what is written else: then it is the size of this one, or the time that it takes.
-            if (
-                len(portion) == 1
-                and isinstance(error, RedisConnectionError | RedisTimeoutError)
-                and self._is_writable()
-            ):
+            if len(portion) == 1 and may_be_its_size(error) and self._is_writable():
                 self._fail_unstorable(self._backlog.refused())
             return
         self._pause = 0.0
