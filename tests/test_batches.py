@@ -84,6 +84,27 @@ def test_events_that_come_while_a_batch_is_on_its_way_are_the_next_one() -> None
     assert [receipt.id for receipt in receipts] == ["first", *ids]
 
 
+def test_a_request_of_very_many_events_goes_by_itself() -> None:
+    """Those of others, which came with it, are on their way without it."""
+    outbox = GatedOutbox()
+    batches = Batches(outbox)
+    many = [handover(f"m{number}") for number in range(MAX_BATCH + 5)]
+
+    async def run() -> None:
+        first = asyncio.ensure_future(accept(batches, handover("first")))
+        await asyncio.to_thread(wait_until, lambda: outbox.sizes)
+        rest = [asyncio.ensure_future(batches.accept(group)) for group in ([handover("a")], many, [handover("b")])]
+        await asyncio.sleep(0)
+        outbox.gate.set()
+        await asyncio.gather(first, *rest)
+
+    asyncio.run(run())
+    batches.close()
+
+    assert outbox.sizes == [1, 2, 1]
+    assert len(outbox.handovers) == len(many) + 3
+
+
 def test_each_event_gets_its_own_error() -> None:
     """What goes wrong with one event of a batch is not said of the others."""
 

@@ -463,7 +463,7 @@ def test_a_redis_that_is_away_at_the_start_is_said(directory: Path) -> None:
 
     assert status == 503
     assert "trafficrelay: Redis does not answer. Until it does, senders get 503.\n" in run.log.read_text()
-    assert "POST answered 503: The event cannot be kept now; send it again." in run.log.read_text()
+    assert "POST /in answered 503: The event cannot be kept now; send it again." in run.log.read_text()
 
 
 def test_an_option_of_a_url_that_does_not_exist_is_told(directory: Path) -> None:

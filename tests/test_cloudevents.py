@@ -18,6 +18,7 @@ from trafficrelay.body import read_data, read_events
 from trafficrelay.errors import Malformed, TooManyItems
 from trafficrelay.event import Event
 from trafficrelay.transform import MAX_ITEMS
+from trafficrelay.verify import bearer, github
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -337,3 +338,56 @@ def test_cloudevent_becomes_a_job_with_its_attributes() -> None:
 
     (job,) = outbox.jobs
     assert job.data == ["shop.sold", 5]
+
+
+# By what it is known
+
+
+BINARY = {
+    "ce-specversion": "1.0",
+    "ce-id": "1",
+    "ce-source": "/a",
+    "ce-type": "sold",
+    "content-type": "application/json",
+}
+
+
+@pytest.mark.parametrize(
+    ("verify", "known"),
+    [
+        (None, True),
+        (bearer("secret of 16 bytes"), True),
+        (github("secret"), False),
+        (lambda event: True, False),
+    ],
+    ids=["open", "a token", "a signature of the body", "a function"],
+)
+def test_attributes_in_headers_make_a_duplicate_only_where_what_verifies_covers_headers(
+    verify: Any, known: bool
+) -> None:
+    """Otherwise whoever has one signed request sends it again with the id of an event that is yet to come."""
+    route = make_route(verify=verify)
+    (binary,) = read_events(make_event(headers=BINARY, body=b"{}"), limit=100)
+    (structured,) = read_events(
+        make_event(
+            headers={"content-type": "application/cloudevents+json"},
+            body=b'{"specversion": "1.0", "id": "1", "source": "/a", "type": "sold"}',
+        ),
+        limit=100,
+    )
+
+    assert route.key_of is not None
+    assert (route.key_of(binary) is not None) == known
+    assert route.key_of(structured) is not None
+
+
+def test_source_and_id_are_told_apart() -> None:
+    """A space at the end of the one is none at the beginning of the other."""
+    key = make_route().key_of
+    assert key is not None
+    keys = {
+        key(make_event(cloudevent={"source": source, "id": id_}))
+        for source, id_ in [("a b", "c"), ("a", "b c"), ("a b c", "")]
+    }
+
+    assert len(keys) == 3

@@ -20,7 +20,7 @@ from webtest import TestApp
 
 from tests.support import make_event, make_relay, make_route
 from trafficrelay.body import compression, packages, read_data, read_events
-from trafficrelay.body.compression import MAX_MEMBERS, accepted, inflate
+from trafficrelay.body.compression import MAX_MEMBERS, accepted, inflate, largest
 from trafficrelay.errors import BodyTooLarge, Malformed, UnsupportedBody
 from trafficrelay.event import Event
 
@@ -335,3 +335,19 @@ def test_stored_event_is_the_inflated_one() -> None:
     )
 
     assert Event.from_dict(event.to_dict()).body == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("codings", "size", "most"),
+    [("gzip", 10, 10_320), ("X-Gzip ", 10, 10_320), ("deflate", 10**6, 10**6), ("br", 10, 10**6)],
+)
+def test_what_a_body_may_become_is_known_beforehand(codings: str, size: int, most: int) -> None:
+    """For who has to have room for it."""
+    assert largest(size, codings, 10**6) == most
+
+
+def test_no_gzip_becomes_more_than_that() -> None:
+    """The most that deflate does: one byte, again and again."""
+    body = gzip.compress(bytes(5_000_000), 9)
+
+    assert len(inflate(body, "gzip", 10**7)) <= largest(len(body), "gzip", 10**9)

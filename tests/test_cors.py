@@ -12,7 +12,7 @@ import pytest
 from webtest import TestApp
 
 from tests.standalone_support import Run
-from trafficrelay import MemoryOutbox, Rejected, Relay, Route
+from trafficrelay import MemoryOutbox, Rejected, Relay, Reply, Route
 from trafficrelay.errors import DeclarationError
 
 SHOP = "https://shop.example"
@@ -104,6 +104,14 @@ def test_a_route_for_every_page_says_so() -> None:
 
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "Vary" not in answer.headers
+
+
+def test_a_reply_that_varies_by_something_else_varies_by_the_origin_too() -> None:
+    """Otherwise a cache would give one page the answer to another."""
+    app, _ = app_of(reply=Reply(200, {"Vary": "Accept-Language"}))
+    answer = app.post_json("/beacon", {}, headers={"Origin": SHOP})
+
+    assert answer.headers.getall("Vary") == ["Accept-Language", "Origin"]
 
 
 def test_a_route_that_does_not_say_cors_says_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from rq.job import Job as RQJob
 from rq.registry import FailedJobRegistry
 
 from tests.handovers import a_handover, a_job, opened, queued
-from trafficrelay import dead_letter
+from tests.support import make_event, make_route
+from trafficrelay import MemoryOutbox, dead_letter
 from trafficrelay.errors import DeadLetterError
+from trafficrelay.intake import Intake
 from trafficrelay.outbox import Handover
 from trafficrelay.outbox.pauses import REFUSE, Pauses
 from trafficrelay.outbox.rq import RQOutbox
@@ -162,3 +165,25 @@ def test_outside_of_a_worker_it_says_what_to_do() -> None:
     """There is no connection that it could use."""
     with pytest.raises(DeadLetterError, match="trafficrelay replay"):
         dead_letter.hand_over({"v": 1, "handover": {}})
+
+
+def test_what_a_route_says_of_its_bodies_today_counts_when_an_event_is_run_again() -> None:
+    """That was what had to be mended: JSON that its sender calls text."""
+    outbox = MemoryOutbox()
+    kept = make_event(headers={"content-type": "text/plain"}, body=b'{"n": 1}', data=None)
+    said = {"transform": lambda event: event.data["n"]}
+    with pytest.raises(TypeError):
+        Intake(outbox).replay(make_route(**said), kept)
+    Intake(outbox).replay(make_route(content_type="application/json", **said), kept)
+
+    assert [job.data for job in outbox.jobs] == [1]
+
+
+def test_an_event_that_holds_several_today_is_not_run_again_and_says_why() -> None:
+    """A batch, kept by a relay that read it as one."""
+    one = {"specversion": "1.0", "source": "/", "type": "a", "data": 1}
+    batch = json.dumps([one | {"id": "1"}, one | {"id": "2"}]).encode()
+    several = make_event(headers={"content-type": "application/cloudevents-batch+json"}, body=batch, data=None)
+
+    with pytest.raises(DeadLetterError, match="2 events"):
+        Intake(MemoryOutbox()).replay(make_route(), several)

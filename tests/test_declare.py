@@ -259,14 +259,14 @@ def test_what_per_event_marks_has_to_be_a_function() -> None:
 @pytest.mark.parametrize("option", ["timeout", "result_ttl", "failure_ttl", "delay"])
 def test_duration_is_read_in_every_form(option: str, value: Any, seconds: int) -> None:
     """A duration is read in every form."""
-    assert getattr(make_route(**{option: value}).options, option) == seconds
+    assert getattr(make_route(**{option: value}).targets[0].options, option) == seconds
 
 
 @pytest.mark.parametrize("option", ["timeout", "result_ttl", "failure_ttl"])
 @pytest.mark.parametrize("value", [None, -1])
 def test_lifetime_may_be_left_to_rq_or_be_for_ever(option: str, value: int | None) -> None:
     """A lifetime may be left to RQ, or be for ever."""
-    assert getattr(make_route(**{option: value}).options, option) == value
+    assert getattr(make_route(**{option: value}).targets[0].options, option) == value
 
 
 def test_dedupe_window_is_a_day_unless_said() -> None:
@@ -291,7 +291,7 @@ def test_dedupe_window_is_a_day_unless_said() -> None:
 )
 def test_retry_is_read_in_every_form(value: Any, read: Retries | None) -> None:
     """A retry is read in every form."""
-    assert make_route(retry=value).options.retries == read
+    assert make_route(retry=value).targets[0].options.retries == read
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_an_examples_commands_take_an_order_in_and_run_its_job(
     assert ended in (0, -15, 143), server.log
     assert Queue("orders", connection=client).count == 0
     if name == "django":  # whose LOGGING is the relay's too
-        assert "INFO trafficrelay POST answered 401" in server.log
+        assert "INFO trafficrelay POST /orders/<shop> answered 401" in server.log
 
 
 def test_the_standalone_examples_commands_need_nothing_else(tmp_path: Path) -> None:

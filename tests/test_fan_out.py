@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,10 @@ from webtest import TestApp
 from tests.handovers import dump, queued
 from tests.redis_proxy import RedisProxy
 from trafficrelay import DROP, Deliver, MemoryOutbox, Relay, Route, To
+from trafficrelay.cli import main
 from trafficrelay.errors import DeclarationError
+from trafficrelay.standalone.banner import banner
+from trafficrelay.standalone.target import load_bound
 from trafficrelay.transform import MAX_ITEMS
 from trafficrelay.worker.allowed import Allowed
 
@@ -226,3 +231,54 @@ def test_a_repeated_event_with_several_targets_is_queued_once(redis_url: str, cl
 
     assert first == again
     assert (len(queued(client, "one")), len(queued(client, "two"))) == (1, 1)
+
+
+def test_a_dead_letter_lies_in_a_queue_that_the_relays_workers_know() -> None:
+    """Not in one that only the route's own default names."""
+
+    def broken(event: Any) -> Any:
+        raise ValueError
+
+    relay = Relay(outbox=(outbox := MemoryOutbox()))
+    relay.add(Route("/in", verify=None, to=[To("a.b", queue="orders"), To("a.c", queue="mail")], transform=broken))
+    TestApp(relay.app).post_json("/in", {}, status=202)
+
+    assert outbox.dead_letters[0].queue == "orders"
+    assert outbox.dead_letters[0].queue in relay.queues
+
+
+def test_the_banner_names_all_queues_of_a_route() -> None:
+    """And that some are chosen."""
+    relay = Relay()
+    relay.add(
+        Route("/in", verify=None, to=[To("a.b", queue="x"), To("a.c", queue="y"), To("a.d", queue=lambda e: "z")])
+    )
+    text = banner(relay, "m:r", host="127.0.0.1", port=1, url=None, data=None, workers=True)
+
+    assert "/in  ->  queues x and y and a queue chosen for each event" in text
+
+
+@pytest.mark.rq
+def test_a_failed_job_that_is_replayed_has_the_retries_of_its_own_target(
+    redis_url: str, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of its route; and a delivery none of RQ's."""
+    (tmp_path / "fanned.py").write_text(
+        "from trafficrelay import Relay, Route, To\n"
+        "relay = Relay()\n"
+        'to = [To("tests.jobs.fail", queue="one", retry=5), To("tests.jobs.fail", queue="two"),\n'
+        '      To("tests.jobs.fail", queue=lambda event: "three", retry=[4])]\n'
+        'relay.add(Route("/in", verify=None, to=to, retry=3))\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    relay = load_bound("fanned:relay", redis_url)
+    with closing(relay):
+        said = TestApp(relay.app).post_json("/in", {}, status=202).json["jobs"]
+    for queue, job in zip(("one", "two", "three"), said, strict=True):
+        client.lpop(f"rq:queue:{queue}")
+        client.hset(f"rq:job:{job}", mapping={"status": "failed", "retries_left": 0})
+        client.zadd(f"rq:failed:{queue}", {job: 10**10})
+    del sys.modules["fanned"]  # which a process of its own would not have
+    main(["replay", "fanned:relay", "--redis", redis_url, "--kind", "job"])
+
+    assert [client.hget(f"rq:job:{job}", "retries_left") for job in said] == [b"5", b"3", b"1"]

@@ -16,9 +16,11 @@ from webtest import TestApp
 from tests.handovers import a_dead_one, a_handover, a_job, a_letter, dump, entries, opened, queued
 from tests.redis_proxy import RedisProxy
 from tests.waiting import wait_until
-from trafficrelay import MemoryOutbox, Rejected, Relay, Route, Spool
+from trafficrelay import DROP, MemoryOutbox, Rejected, Relay, Route, Spool
+from trafficrelay.bounds import MAX_JOBS
 from trafficrelay.errors import Backlogged, OutboxAway, OutboxCorrupt, OutboxUnavailable, RateExceeded, RoutePaused
 from trafficrelay.limits import Limits
+from trafficrelay.outbox import rq as rq_outbox
 from trafficrelay.outbox.handover import Handover, Receipt
 from trafficrelay.outbox.pauses import Pauses
 from trafficrelay.outbox.resilient import ResilientOutbox
@@ -347,3 +349,133 @@ def test_without_a_spool_a_split_request_is_refused_whole_while_redis_is_away() 
     away.close()
 
     assert isinstance(result, OutboxUnavailable | OutboxAway)
+
+
+# Bounds
+
+
+def test_a_split_request_that_is_turned_away_names_the_queue_that_is_full(redis_url: str, client: redis.Redis) -> None:
+    """Also where its first event became a dead letter and has no job; nobody else's event is in doubt."""
+
+    def half(event: Any) -> Any:
+        return {"n": 10 / event.data["n"]}
+
+    client.rpush("rq:queue:hooks", "a", "b")
+    with closing(relay_of(redis_url, a_split(transform=half, max_queued=2))) as relay:
+        answer = TestApp(relay.app).post_json("/in", [{"n": 0}, {"n": 1}], status=503)
+    with opened(redis_url) as outbox:
+        limits = Limits(max_queued=2)
+        letter = a_dead_one(a_letter(), limits=limits)
+        result = taken(outbox, letter, a_handover(a_job(queue="free"), a_job(), limits=limits))
+
+    assert int(answer.headers["Retry-After"]) > 0
+    assert isinstance(result, Backlogged)
+    assert result.queue == "hooks"
+
+
+def test_a_reply_that_cannot_be_read_is_said_of_its_group_alone(
+    outbox: RQOutbox, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis has taken the others of the round trip; their senders must not send again."""
+    good, bad = a_handover(), a_handover()
+    read = rq_outbox.result
+
+    def failing(group: Any, reply: Any) -> Any:
+        if group[0] is bad:
+            raise IndexError
+        return read(group, reply)
+
+    monkeypatch.setattr(rq_outbox, "result", failing)
+    one, other = outbox.accept_groups([[good], [bad]])
+
+    assert one == [good.receipt]
+    assert isinstance(other, OutboxUnavailable)
+    assert other.doubtful
+
+
+def test_a_request_becomes_a_bounded_number_of_jobs() -> None:
+    """A few bytes an item, times what the route makes of it: they are written while Redis does nothing else."""
+
+    def many(event: Any) -> Iterator[int]:
+        calls.append(1)
+        yield from range(100)
+
+    calls: list[int] = []
+    outbox = MemoryOutbox()
+    relay = Relay(outbox=outbox)
+    relay.add(a_split(transform=many))
+    app = TestApp(relay.app)
+    answer = app.post_json("/in", [0] * 1000, status=413)
+    stopped = len(calls)
+    app.post_json("/in", [0] * (MAX_JOBS // 100), status=202)
+
+    assert str(MAX_JOBS) in answer.json["detail"]
+    assert stopped == MAX_JOBS // 100 + 1
+    assert len(outbox.jobs) == MAX_JOBS
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_long_header_is_not_carried_by_very_many_jobs(split: bool) -> None:
+    """Each job has the header of its event; a sender would fill Redis with a thousand times what he sends."""
+
+    def each(event: Any) -> Iterator[int]:
+        yield from event.data if isinstance(event.data, list) else [event.data]
+
+    relay = Relay(outbox=MemoryOutbox())
+    relay.add(a_split(split=split, transform=each))
+    app = TestApp(relay.app)
+    long = {"X-Long": "x" * 30_000}
+
+    assert "header" in app.post_json("/in", [0] * 1000, headers=long, status=413).json["detail"]
+    app.post_json("/in", [0] * 200, headers=long, status=202)
+    app.post_json("/in", [0] * 1000, status=202)
+
+
+def test_events_that_are_dropped_do_not_count_for_the_rate() -> None:
+    """They are no events that its jobs have to keep up with."""
+
+    def odd(event: Any) -> Any:
+        return event.data if event.data % 2 else DROP
+
+    relay = Relay(outbox=MemoryOutbox())
+    relay.add(a_split(rate="5/m", transform=odd))
+
+    TestApp(relay.app).post_json("/in", list(range(10)), status=202)
+
+
+def test_a_rejection_that_is_raised_again_names_its_own_item() -> None:
+    """Users keep one at the top of their module; it stays as it is."""
+    never = Rejected(422, "no")
+
+    def refuse(event: Any) -> Any:
+        if event.data:
+            raise never
+        return {}
+
+    relay = Relay(outbox=MemoryOutbox())
+    relay.add(a_split(transform=refuse))
+    app = TestApp(relay.app)
+    details = [app.post_json("/in", [0, 1], status=422).json["detail"] for _ in range(3)]
+
+    assert details == ["Item 2: no"] * 3
+    assert never.detail == "no"
+
+
+def test_a_mark_that_was_replaced_is_put_back_when_a_later_write_is_refused(
+    redis_url: str, client: redis.Redis
+) -> None:
+    """A dead letter's, which a repaired event was about to replace: its sender is still known."""
+    more: dict[str, Any] = {"dedupe": "k", "dedupe_window": 60}
+    letter = a_dead_one(a_letter(), event="a" * 32, **more)
+    with opened(redis_url) as outbox:
+        outbox.accept(letter)
+    before = entries(dump(client))
+    rights = ["%R~*", "%W~rq:*", "%W~trafficrelay:1:dedupe:*", "%W~trafficrelay:1:event:a*"]
+    client.execute_command("ACL", "SETUSER", "limited", "on", "nopass", "+@all", *rights)
+    with opened(redis_url.replace("redis://", "redis://limited:x@")) as outbox:
+        # The mark of the second may not be written.
+        result = taken(outbox, a_handover(event="a1" + "0" * 30, **more), a_handover(event="b" * 32))
+    client.acl_deluser("limited")
+
+    assert isinstance(result, OutboxUnavailable)
+    assert entries(dump(client)) == before

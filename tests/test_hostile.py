@@ -19,10 +19,12 @@ import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 
 from trafficrelay.body import read_data
@@ -715,6 +717,51 @@ def test_bodies_give_way_the_oldest_first() -> None:
         return [quick, [task in done for task in slow], *(task.result() for task in done)]
 
     assert asyncio.run(scene()) == [b"y" * 100, [True, False], Unavailable]
+
+
+def test_a_compressed_body_counts_as_what_it_may_become() -> None:
+    """A kilobyte of it may be a megabyte a moment later, and many come at once."""
+
+    async def scene() -> list[Any]:
+        bodies = Bodies(timeout=30, most_bytes=250)
+        found: list[Any] = []
+        for _ in range(3):
+            body = bodies.body(None)
+            try:
+                await body.read(arriving(b"z"), 100)
+                body.reserve(100)
+                found.append(body.size)
+            except Unavailable:
+                found.append("no room")
+                body.__exit__(None, None, None)
+        plain = bodies.body(None)
+        found.append(await plain.read(arriving(b"p" * 40), 100) == b"p" * 40)
+        return found
+
+    assert asyncio.run(scene()) == [100, 100, "no room", True]
+
+
+def test_compressed_bodies_are_refused_before_they_take_more_room_than_there_is(tmp_path: Path, redis_url: str) -> None:
+    """Through the server: one that may become a hundred megabytes, and another that may too."""
+    (tmp_path / "large.py").write_text(
+        "import time\n"
+        "from trafficrelay import Relay, Route\n"
+        "relay = Relay()\n"
+        "def slow(event):\n"
+        "    time.sleep(0.2)\n"
+        "    return {}\n"
+        'relay.add(Route("/in", verify=None, job="jobs.echo", max_body="100MB", transform=slow))\n'
+    )
+    body = brotli.compress(b"{}")
+    with Run(tmp_path, "--redis", redis_url, "--threads", "8", target="large:relay") as run:
+        run.wait_until_up()
+        with ThreadPoolExecutor(8) as pool:
+            sent = [pool.submit(post, run.port, "/in", body, {"Content-Encoding": "br"}) for _ in range(8)]
+            statuses = sorted({one.result()[0] for one in sent})
+        after = post(run.port, "/in", body, {"Content-Encoding": "br"})[0]
+
+    assert statuses == [202, 503]
+    assert after == 202
 
 
 def test_small_bodies_give_way_to_no_large_one() -> None:

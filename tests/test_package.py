@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import email.parser
 import shutil
 import subprocess
@@ -97,3 +98,25 @@ def test_a_relay_from_the_installed_wheel_works(
     printed = run("-c", code, redis_url, str(site), cwd=tmp_path)
 
     assert Queue("hooks", connection=client).job_ids == printed.split()
+
+
+def test_every_public_name_is_found_and_leads_to_itself() -> None:
+    """The package says each three times: for type checkers, for `import *`, and for whoever asks at run time."""
+    tree = ast.parse(Path(trafficrelay.__file__).read_text("utf-8"))
+    (for_checkers,) = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for node in for_checkers.body if isinstance(node, ast.ImportFrom)]
+    checked = {alias.name for node in imports for alias in node.names}
+    places = {alias.name: node.module for node in imports for alias in node.names}
+
+    assert checked == set(trafficrelay.__all__)
+    assert all(getattr(trafficrelay, name) is not None for name in trafficrelay.__all__)
+    assert places == {name: trafficrelay._PLACES.get(name, "errors") for name in trafficrelay.__all__}
+
+
+def test_the_packages_that_users_name_are_found_after_one_import() -> None:
+    """`import trafficrelay` and then `trafficrelay.verify.github`."""
+    code = (
+        "import trafficrelay as t\nprint(t.verify.github, t.transforms.keep, t.errors.Refusal, t.testing.relay_client)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

@@ -255,9 +255,10 @@ def test_head_on_a_route_for_get_is_no_event(serve: Callable[[Relay], Http]) -> 
     """Mail scanners and link checkers send HEAD before they send GET."""
     relay, outbox = make_relay(make_route(rule="/pixel", methods=["GET"], reply="pixel"))
 
-    serve(relay).send("/pixel", "HEAD")
+    answer = serve(relay).send("/pixel", "HEAD")
 
     assert outbox.handovers == []
+    assert (answer.status_int, answer.headers["Allow"]) == (200, "GET")
 
 
 def test_allow_names_all_methods_of_the_path(serve: Callable[[Relay], Http]) -> None:

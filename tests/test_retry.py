@@ -34,7 +34,7 @@ def outbox(redis_url: str) -> Iterator[RQOutbox]:
 
 
 def options(**said: Any) -> JobOptions:
-    return make_route(**said).options
+    return make_route(**said).targets[0].options
 
 
 def accept(outbox: RQOutbox, *, function: str = "fail", data: Any = "data", **said: Any) -> str:

@@ -122,7 +122,7 @@ def test_a_job_is_written_as_rq_itself_writes_it(
 ) -> None:
     """Every key, field, byte, score and lifetime is what Queue.enqueue or enqueue_in writes on this RQ."""
     route = Route("/", verify=None, job="tests.jobs.echo", **options)
-    handover = a_handover(Job(function="tests.jobs.echo", queue="hooks", data=DATA, options=route.options))
+    handover = a_handover(Job(function="tests.jobs.echo", queue="hooks", data=DATA, options=route.targets[0].options))
     with opened(redis_url, serializer=serializer) as outbox:
         outbox.accept(handover)
     written = without_volatile(dump(client))

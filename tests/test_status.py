@@ -7,6 +7,7 @@ import logging
 import re
 import signal
 import socket
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import redis
 from rq import Queue, SimpleWorker
 from rq.job import Job as RQJob
+from rq.registry import FailedJobRegistry
 from webtest import TestApp
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
@@ -25,6 +27,7 @@ from tests.servers import own_valkey
 from tests.standalone_support import Run, get
 from tests.waiting import wait_until
 from trafficrelay import DROP, EMPTY, MemoryOutbox, Relay, Reply, Route, Spool, To
+from trafficrelay.dead_letter import read_event
 from trafficrelay.outbox.handover import JobState
 from trafficrelay.status import overall
 from trafficrelay.worker import RelayWorker
@@ -399,3 +402,74 @@ def test_an_address_is_in_no_log(redis_url: str, caplog: pytest.LogCaptureFixtur
     token = where.rpartition("=")[2]
     assert re.fullmatch(r"[0-9a-f]{32}", token)
     assert token[:-1] not in caplog.text
+
+
+@pytest.mark.parametrize("how", ["requeued", "replayed"])
+def test_a_dead_letter_that_is_run_again_is_told_as_what_it_became(
+    redis_url: str, client: redis.Redis, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own job is done then, and the event's has yet to run."""
+    relay = relay_of(redis_url, a_route(transform=_mended))
+    monkeypatch.setattr(sys.modules[__name__], "relay", relay, raising=False)
+    monkeypatch.setattr(_mended, "broken", True)
+    with closing(relay):
+        app = TestApp(relay.app)
+        where = app.post_json("/in", {"n": 3}, status=202).headers["Location"]
+        failed = app.get(where).json["state"]
+        monkeypatch.setattr(_mended, "broken", False)
+        letter = next(iter(FailedJobRegistry("hooks", connection=client).get_job_ids()))
+        if how == "requeued":
+            FailedJobRegistry("hooks", connection=client).requeue(letter)
+            work(client)
+        else:
+            event, _ = read_event(RQJob.fetch(letter, connection=client).args[0])
+            relay.replay(event)
+        later = app.get(where).json
+        work(client)
+        done = app.get(where).json
+
+    assert failed == "failed"
+    assert later["jobs"][0]["id"].endswith("-1")
+    assert (done["state"], done["jobs"][0]["result"]) == ("finished", {"n": 3})
+
+
+class _Mended:
+    broken = True
+    __module__ = __name__
+
+    def __call__(self, event: Any) -> Any:
+        if self.broken:
+            raise ValueError
+        return event.data
+
+
+_mended = _Mended()
+
+
+def test_each_dead_letter_of_a_split_request_has_its_address_too() -> None:
+    """Somebody waits for these above all."""
+
+    def half(event: Any) -> Any:
+        return 1 / event.data
+
+    app = TestApp(relay_of(MemoryOutbox(), a_route(split=True, transform=half)).app)
+    events = app.post_json("/in", [1, 0], status=202).json["events"]
+
+    assert all("status" in event for event in events)
+
+
+def test_the_answer_says_the_address_in_its_body_too() -> None:
+    """Where a header is hard to come by: pages, forms, shell scripts."""
+    app = TestApp(relay_of(MemoryOutbox(), a_route()).app)
+    answer = app.post_json("/in", {}, status=202)
+
+    assert answer.json["status"] == answer.headers["Location"]
+
+
+def test_a_page_of_another_origin_may_follow_its_event() -> None:
+    """It may read the address, and what is told there: who has the token may."""
+    app = TestApp(relay_of(MemoryOutbox(), a_route(cors=["https://shop.example"])).app)
+    answer = app.post_json("/in", {}, headers={"Origin": "https://shop.example"}, status=202)
+
+    assert "Location" in answer.headers["Access-Control-Expose-Headers"]
+    assert app.get(answer.headers["Location"]).headers["Access-Control-Allow-Origin"] == "*"

@@ -30,8 +30,8 @@ from .errors import (
     Unavailable,
 )
 from .event import Event, Headers, now
-from .failures import without_words
-from .intake import BUGS, Intake
+from .failures import BUGS, without_words
+from .intake import Intake
 from .reply import Reply
 from .route import Route
 from .rule import METHODS, WILDCARD
@@ -150,7 +150,7 @@ def _endpoint(
     def let_in(**params: str) -> Reply:
         # Bottle hands HEAD requests to routes for GET: an event for each link checker.
         if bottle.request.method not in route.methods:
-            return Reply(200)
+            return Reply(200, {"Allow": ", ".join(sorted(route.methods))})
         environ = bottle.request.environ
         admitted = environ.get(ADMITTED)
         if admitted is not None:
@@ -181,7 +181,7 @@ def _answering(make: Callable[..., Reply], route: Route | None = None) -> Callab
         try:
             reply = make(**params)
         except Refusal as refusal:
-            reply = for_page(_problem(refusal), route, bottle.request.environ.get("HTTP_ORIGIN"))
+            reply = for_page(_problem(refusal, route), route, bottle.request.environ.get("HTTP_ORIGIN"))
         except BUGS as error:
             log.error("a request could not be answered\n%s", without_words(error))
             reply = Reply.problem(Failed("The request could not be processed."))
@@ -198,15 +198,20 @@ def for_page(refused: Reply, route: Route | None, origin: str | None) -> Reply:
     return refused if route is None or route.origins is None else refused.adding(route.origins.headers(origin))
 
 
-def _problem(refusal: Refusal) -> Reply:
-    # Neither the path nor the query: senders put tokens into both.
-    log.info("%s answered %d: %s", bottle.request.method, refusal.status, refusal.detail)
+def _problem(refusal: Refusal, route: Route | None) -> Reply:
+    log_refusal(log, bottle.request.method, route, refusal)
     try:
         return Reply.problem(refusal)
     except Exception as error:
         # Users raise refusals with words and headers of their own, which may not fit into an answer.
         log.error("a refusal could not be put into words\n%s", without_words(error))
         return Reply.problem(Failed("The request could not be processed."))
+
+
+def log_refusal(logger: logging.Logger, method: str, route: Route | None, refusal: Refusal) -> None:
+    """Say in the log what was refused: the route's rule, and neither path nor query, where senders put tokens."""
+    rule = f" {route.rule}" if route is not None else ""
+    logger.info("%s%s answered %d: %s", method, rule, refusal.status, refusal.detail)
 
 
 def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | int | float], address: str) -> Event:

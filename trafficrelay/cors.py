@@ -17,6 +17,9 @@ _HEADERS: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+( ?, ?[!#$%&'*+.^_`|~0
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
+# What a page may read of an answer beside its status, type and body.
+_EXPOSED: Final = ("Access-Control-Expose-Headers", "Location, Retry-After, RateLimit, RateLimit-Policy")
+
 Headers = list[tuple[str, str]]
 
 
@@ -35,9 +38,9 @@ class Cors:
     def headers(self, origin: str | None) -> Headers:
         """Give what an answer says besides, whatever it is: a page may read a refusal too."""
         if not self.origins:
-            return [("Access-Control-Allow-Origin", "*")]
+            return [("Access-Control-Allow-Origin", "*"), _EXPOSED]
         # What is not for everybody may not be taken out of a cache for somebody else.
-        allowed = [("Access-Control-Allow-Origin", origin)] if origin in self.origins and origin else []
+        allowed = [("Access-Control-Allow-Origin", origin), _EXPOSED] if origin in self.origins and origin else []
         return [*allowed, ("Vary", "Origin")]
 
     def preflight(self, origin: str | None, methods: Sequence[str], headers: str) -> Headers:

@@ -12,6 +12,10 @@ _LIBRARY: Final = str(Path(os.__file__).parent)
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
 
+BUGS: Final = (Exception, SystemExit)
+"""What is caught around the user's code. A `sys.exit()` deep in a library must not end the host."""
+
+
 def without_words(error: BaseException) -> str:
     """Give an error's kind and the lines that it came through; of its causes too. Its own text may be payload."""
     parts = []

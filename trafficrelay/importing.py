@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from .checkup import Finding
-from .failures import place
-from .intake import BUGS
+from .failures import BUGS, place
 from .relay import Relay
 
 _MOST_PLACES: Final = 3

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from .body import read_events
+from .bounds import MAX_JOBS, check_jobs, check_rate
 from .delivery.order import orders
 from .errors import (
+    DeadLetterError,
     Declined,
     Failed,
     OutboxAway,
@@ -21,14 +22,14 @@ from .errors import (
     RateExceeded,
     Refusal,
     SpoolError,
-    TooManyItems,
     TransformError,
     Unavailable,
     Unverified,
 )
 from .event import FORMAT, Event
-from .failures import place, without_words
+from .failures import BUGS, place
 from .outbox.handover import REPLAY_MARK_TTL, DeadLetter, Handover, Job, Outbox, Receipt, job_id
+from .prepared import Prepared
 from .reply import Reply
 from .route import Route
 from .status import Statuses
@@ -37,66 +38,8 @@ from .transform import MAX_ITEMS, apply
 
 log = logging.getLogger("trafficrelay")
 
-BUGS: Final = (Exception, SystemExit)
-"""What is caught around the user's code. A `sys.exit()` deep in a library must not end the host."""
-
 REPLAY: Final = "trafficrelay.dead_letter.replay"
 """The dotted name of the job that runs a dead letter again; a name, because only workers import what is behind it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request that is ready to be handed over: one event, or several that came together.
-
-    Attributes:
-        route: its route.
-        event: the event, parsed; of several the request that they came in, its data a list of theirs.
-        handovers: what each event becomes, in order.
-        several: whether it may hold more than one.
-        address: gives where it is told what became of an event; `None` where the route does not say so.
-    """
-
-    route: Route
-    event: Event
-    handovers: tuple[Handover, ...]
-    several: bool = False
-    address: Callable[[Receipt], str | None] | None = None
-
-    @property
-    def writing(self) -> tuple[Handover, ...]:
-        """What goes into the outbox, all or nothing of it; events that were dropped are not in it."""
-        return tuple(handover for handover in self.handovers if handover.writes)
-
-    def answer(self, receipts: Sequence[Receipt]) -> Reply:
-        """Give the route's answer when all is accepted; what is repeated is answered as the first was.
-
-        Args:
-            receipts: those of `writing`.
-        """
-        taken = iter(receipts)
-        known = [next(taken) if handover.writes else handover.receipt for handover in self.handovers]
-        reply = self._reply(known)
-        more: list[tuple[str, str]] = []
-        if self.route.origins is not None:
-            more += self.route.origins.headers(self.event.headers.get("origin"))
-        if self.address is not None and not self.several and known[0].count + bool(self.handovers[0].dead_letter):
-            where = self.address(known[0])
-            more += [("Location", where)] if where else []
-        return reply.adding(more) if more else reply
-
-    def _reply(self, receipts: list[Receipt]) -> Reply:
-        chosen = self.route.answer
-        if isinstance(chosen, Reply):
-            return chosen
-        one = None if self.several else receipts[0]
-        reply = _chosen(chosen, replace(self.event, id=one.id) if one else self.event) if chosen else None
-        if reply is not None:
-            return reply
-        return Reply(202, body=_said(one) if one else {"events": [self._said(receipt) for receipt in receipts]})
-
-    def _said(self, receipt: Receipt) -> dict[str, Any]:
-        where = self.address(receipt) if self.address is not None and receipt.count else None
-        return _said(receipt) | ({"status": where} if where else {})
 
 
 class Intake:
@@ -146,18 +89,25 @@ class Intake:
         verify(route, event)
         events = read_events(event, limit=route.limit, content_type=route.content_type, split=route.split)
         address = partial(self.statuses.address, base) if route.status else None
+        asks = route.status and not self.statuses.ready
         if not route.split and len(events) == 1 and events[0].id == event.id:
-            return Prepared(route, events[0], (self._handover(route, events[0]),), address=address)
-        handovers = []
+            handover = self._handover(route, events[0])
+            check_jobs([handover])
+            return Prepared(route, events[0], (handover,), address=address, asks=asks)
+        handovers: list[Handover] = []
+        jobs = 0
         for number, one in enumerate(events, 1):
             try:
                 handovers.append(self._handover(route, one))
             except Refusal as refusal:
-                refusal.detail = f"Item {number}: {refusal.detail or refusal.title}"
-                raise
-        _check_rate(handovers)
+                raise refusal.of_item(number) from refusal
+            jobs += len(handovers[-1].jobs)
+            if jobs > MAX_JOBS:
+                break
+        check_jobs(handovers)
+        check_rate(handovers)
         whole = replace(event, data=[one.data for one in events])
-        return Prepared(route, whole, tuple(handovers), several=True, address=address)
+        return Prepared(route, whole, tuple(handovers), several=True, address=address, asks=asks)
 
     def replay(self, route: Route, event: Event, *, settles: str = "") -> Receipt:
         """Run a kept event through today's transform and hand its jobs over.
@@ -174,8 +124,14 @@ class Intake:
             Exception: whatever the transform raises; nothing was handed over.
             OutboxError: the outbox did not take it.
         """
-        # It was inflated and split before it was kept, and its header says what it was read as.
-        (event,) = read_events(event, limit=len(event.body))
+        # It was inflated and split before it was kept. What a route says of its bodies may have been what was wrong.
+        content_type = "" if route.split else route.content_type
+        events = read_events(event, limit=len(event.body), content_type=content_type)
+        if len(events) != 1:
+            raise DeadLetterError(
+                f"The event {event.id} holds {len(events)} events today; send them to the route again."
+            )
+        (event,) = events
         jobs = make_jobs(route, event, self._modules(route))
         handover = Handover(
             id=event.id,
@@ -236,7 +192,7 @@ class Intake:
             },
             # An exception's text can hold surrogates, which nothing that writes UTF-8 takes.
             traceback="".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode(),
-            ttl=route.options.failure_ttl,
+            ttl=route.letter_ttl,
         )
 
     def _modules(self, route: Route) -> list[str]:
@@ -306,43 +262,13 @@ def refusal(handover: Handover, error: OutboxError) -> Refusal:
     return Unavailable("The event cannot be kept now; send it again.")
 
 
-def _check_rate(handovers: Sequence[Handover]) -> None:
-    """Refuse what its rate would never take at once; being told to try again its sender would for ever.
-
-    Raises:
-        TooManyItems: there are more events than that.
-    """
-    counts = Counter(handover.rate_key for handover in handovers)
-    rate = handovers[0].limits.rate if handovers else None
-    if rate is not None and max(counts.values()) > rate.burst:
-        raise TooManyItems(rate.burst)
-
-
-def _said(receipt: Receipt) -> dict[str, Any]:
-    return {"id": receipt.id, "jobs": receipt.jobs}
-
-
-def _chosen(choose: Callable[[Event], Reply], event: Event) -> Reply | None:
-    # The event is in the outbox: a failing answer must not make its sender send it again.
-    try:
-        reply: Any = choose(event)
-    except BUGS as error:
-        log.error(
-            "the reply function of %s failed; event %s was accepted\n%s", event.route, event.id, without_words(error)
-        )
-        return None
-    if isinstance(reply, Reply):
-        return reply
-    log.error("the reply function of %s gave %s instead of a Reply", event.route, type(reply).__name__)
-    return None
-
-
 def _letters_queue(route: Route, event: Event) -> str:
-    """Choose the queue in whose failed registry a dead letter lies: the event's own, if the failure left one."""
-    if isinstance(route.queue_of, str):
-        return route.queue_of
+    """Choose the queue in whose failed registry a dead letter lies: that of its first job, if the failure left one."""
+    queue = route.targets[0].queue_of
+    if isinstance(queue, str):
+        return queue
     try:
-        return route.queue_of(event)
+        return queue(event)
     except BUGS:
         return "default"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -201,10 +202,21 @@ def dedupe_key(option: Any) -> DedupeKey | None:
     )
 
 
-def cloudevent_key(event: Event) -> str | None:
-    """Give by what a CloudEvent is known: its source and id together (CloudEvents 1.0, "id")."""
-    attributes = event.cloudevent
-    return None if attributes is None else f"\0cloudevent:{attributes['source']} {attributes['id']}"
+def cloudevent_key(*, headers: bool) -> DedupeKey:
+    """Make what says by what a CloudEvent is known: its source and id together (CloudEvents 1.0, "id").
+
+    Args:
+        headers: whether attributes that come as headers count. No signature of a body covers them: whoever sends a
+            signed request again could give it the id of an event that is yet to come.
+    """
+
+    def key(event: Event) -> str | None:
+        attributes = event.cloudevent
+        if attributes is None or (not headers and "ce-specversion" in event.headers):
+            return None
+        return "\0cloudevent:" + json.dumps([attributes["source"], attributes["id"]])
+
+    return key
 
 
 def _look_up(data: Any, path: tuple[str, ...]) -> Any:

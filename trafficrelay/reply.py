@@ -71,7 +71,8 @@ class Reply:
 
     def adding(self, headers: Sequence[tuple[str, str]]) -> Reply:
         """Give the same answer with more headers; what it says already stays."""
-        said = {name.lower() for name, _ in self.headers}
+        # Vary is a list, and what it says already is not all that it says then.
+        said = {name.lower() for name, _ in self.headers} - {"vary"}
         return replace(self, headers=(*self.headers, *(pair for pair in headers if pair[0].lower() not in said)))
 
     @classmethod

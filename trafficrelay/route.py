@@ -18,17 +18,15 @@ from .options import (
     Duration,
     Size,
     check_plain,
-    chooser,
     cloudevent_key,
     dedupe_key,
-    queue_name,
     seconds,
     size,
 )
 from .rate import Rate
 from .reply import EMPTY, PIXEL, Reply
 from .rule import METHODS, check_rule
-from .target import JOB_OPTIONS, UNSAID, JobOptions, Target, To, Unsaid, check_names, targets
+from .target import JOB_OPTIONS, UNSAID, Target, To, Unsaid, check_names, lifetime, targets
 from .transform import Transform, keep_data
 from .transforms import Chain, typed
 from .verify import schemes
@@ -67,8 +65,8 @@ class Route:
         content_type: what bodies are read as whatever their sender says: `"application/json"` for JSON that comes as
             text/plain, as `navigator.sendBeacon` sends it.
         dedupe: by what a repeated event is known: `"header:NAME"`, `"data:path.to.field"`, a function of the event,
-            or `None` for not at all. Left out, a CloudEvent is known by its source and id. An event without it is
-            accepted.
+            or `None` for not at all. Left out, a CloudEvent is known by its source and id, unless they are headers
+            beside a signature, which covers the body alone. An event without it is accepted.
         dedupe_window: for how long it is remembered.
         max_body: the largest body, in bytes or as `"5MB"`, before and after it is inflated; more is never read.
         aside: how large a job's argument may be, in bytes or as `"256KB"`; a larger one is kept in Redis under a key
@@ -139,10 +137,9 @@ class Route:
     reshape: Transform = field(init=False, repr=False, compare=False)
     limit: int = field(init=False, repr=False, compare=False)
     origins: Cors | None = field(init=False, repr=False, compare=False)
-    queue_of: str | Callable[[Event], str] = field(init=False, repr=False, compare=False)
     key_of: DedupeKey | None = field(init=False, repr=False, compare=False)
     window: int = field(init=False, repr=False, compare=False)
-    options: JobOptions = field(init=False, repr=False, compare=False)
+    letter_ttl: int | None = field(init=False, repr=False, compare=False)
     limits: Limits = field(init=False, repr=False, compare=False)
     spools: bool = field(init=False, repr=False, compare=False)
     answer: Reply | Callable[[Event], Reply] | None = field(init=False, repr=False, compare=False)
@@ -174,10 +171,9 @@ class Route:
         set_(self, "origins", cors(self.cors))
         if self.on_error not in ("keep", "refuse"):
             raise DeclarationError(f'on_error is "keep" or "refuse", not {self.on_error!r}.', option="on_error")
-        set_(self, "queue_of", chooser(self.queue, queue_name, any_callable=True))
-        set_(self, "key_of", cloudevent_key if isinstance(self.dedupe, Unsaid) else dedupe_key(self.dedupe))
+        set_(self, "key_of", _key_of(self.dedupe, self.verify))
         set_(self, "window", seconds(self.dedupe_window, "dedupe_window", least=1))
-        set_(self, "options", JobOptions.read(said))
+        set_(self, "letter_ttl", lifetime(self.failure_ttl, "failure_ttl", least=1))
         set_(self, "limits", limits(self.rate, self.max_queued, self.max_lag))
         set_(self, "spools", _spools(self.on_outage, self.verify))
         set_(self, "answer", _answer(self.reply))
@@ -279,6 +275,13 @@ def _check_verify(rule: str, verify: Any) -> None:
             option="verify",
         )
     check_plain("verify", verify)
+
+
+def _key_of(dedupe: Any, verify: Any) -> DedupeKey | None:
+    if not isinstance(dedupe, Unsaid):
+        return dedupe_key(dedupe)
+    # A token vouches for all of a request.
+    return cloudevent_key(headers=verify is None or getattr(verify, "reveals_secret", False))
 
 
 def _spools(on_outage: Any, verify: Any) -> bool:

@@ -41,6 +41,11 @@ class Statuses:
         self._outbox = outbox
         self._secret = b""
 
+    @property
+    def ready(self) -> bool:
+        """Whether an address can be given without asking the outbox."""
+        return bool(self._secret)
+
     def address(self, base: str, receipt: Receipt) -> str | None:
         """Give the address of an event that was accepted; `None` while Redis is away and has not told the secret.
 
@@ -77,7 +82,8 @@ class Statuses:
             raise NotFound(_UNKNOWN)
         return Reply(
             200,
-            {"Cache-Control": "no-store"},
+            # Who has the token may read it, from whatever page; no cookie is asked for.
+            {"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"},
             {"id": event_id, "state": overall(states), "jobs": [_said(state) for state in states]},
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from .backoff import Retries, retries
-from .delivery.destination import Deliver, check_time, destinations
+from .delivery.destination import Deliver, check_distinct, check_time, destinations
 from .delivery.order import DELIVER
 from .errors import DeclarationError
 from .event import Event
@@ -31,7 +31,7 @@ JOB_OPTIONS: Final = ("retry", "timeout", "result_ttl", "failure_ttl", "delay", 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What RQ is told of a route's jobs, in seconds. `None` leaves it to RQ.
+    """What a route says of its jobs, in seconds. `None` leaves it to RQ.
 
     Attributes:
         retries: how often a failing job is run again.
@@ -199,7 +199,7 @@ def targets(
             'to is a list such as [To("shop.jobs.on_order", queue="orders"), To(deliver="https://…")].', option="to"
         )
     made = tuple(_of_to(one, queue, said, aside) for one in listed)
-    destinations([destination for one in made for destination in one.destinations] or "https://none.invalid")
+    check_distinct([destination for one in made for destination in one.destinations])
     return made
 
 

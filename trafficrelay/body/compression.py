@@ -18,8 +18,9 @@ from .packages import BROTLI, ZSTD, found, needed
 MAX_CODINGS: Final = 2
 """How many codings a body may have been through; each more lets a sender multiply what it costs to undo them."""
 
-MAX_MEMBERS: Final = 10_000
-"""Of how many members (gzip) or frames (zstd) a body may consist. Each costs some 10 µs, however small it is."""
+MAX_MEMBERS: Final = 1_000
+"""Of how many members (gzip) or frames (zstd) a body may consist. Each costs some 10 µs, however small it is; whoever
+compresses in pieces (bgzip, pigz) makes them of 64 KB and more."""
 
 MAX_WINDOW_LOG: Final = 23
 """How far back zstd may reach: 8 MB, which RFC 9659 makes the most for a body in HTTP. It is what inflating takes."""
@@ -78,6 +79,25 @@ class _Brotli:
         while len(given) < max_length and not self._inner.can_accept_more_data():
             given += self._inner.process(b"", output_buffer_limit=max_length - len(given))
         return given
+
+
+_DEFLATED: Final = frozenset({"gzip", "x-gzip", "deflate"})
+
+# Of one byte again and again (zlib's technical notes: 1032:1). Of br and zstd there is no such bound.
+_DEFLATE_RATIO: Final = 1032
+
+
+def largest(size: int, codings: str, limit: int) -> int:
+    """Give how many bytes a body may have when it is inflated.
+
+    Args:
+        size: how many it has.
+        codings: the header Content-Encoding.
+        limit: how many it may have at the most.
+    """
+    if codings.strip().lower() in _DEFLATED:
+        return min(limit, size * _DEFLATE_RATIO)
+    return limit
 
 
 def inflate(body: bytes, codings: str, limit: int) -> bytes:
@@ -169,7 +189,12 @@ def _inflated(coding: _Coding, body: bytes, room: int, limit: int) -> bytes:
             piece = view[at : at + _PIECE]
             if not piece:
                 raise Malformed("The compressed body is cut short.")
-            chunk = inflater.decompress(piece, room + 1)
+            try:
+                chunk = inflater.decompress(piece, room + 1)
+            except coding.error as error:
+                if members == 1:
+                    raise
+                raise Malformed("What follows in the compressed body is not compressed as it is.") from error
             room -= len(chunk)
             if room < 0:
                 raise BodyTooLarge(limit)

@@ -11,12 +11,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ..dead_letter import read_event, run_event, run_handover
 from ..errors import DeadLetterError, LetterGone, OutboxError, OutboxUnavailable, RoutePaused
-from ..failures import place
-from ..intake import BUGS, REPLAY
+from ..failures import BUGS, place
+from ..intake import REPLAY
 from ..outbox.handover import Outbox
 from ..outbox.letters import Kind, Letter, Letters, Selection
 from ..outbox.stored import HAND_OVER
 from ..relay import Relay
+from ..route import Route
+from ..target import JobOptions
 
 State: TypeAlias = Literal["done", "failed", "gone", "paused", "skipped"]
 
@@ -136,7 +138,7 @@ class Replayer:
             if route is None:
                 return self._skipped(letter)
             if letter.kind == "job":
-                return Outcome("done" if self._letters.requeue(letter, route.options) else "gone", jobs=1)
+                return Outcome("done" if self._letters.requeue(letter, _options(route, letter)) else "gone", jobs=1)
             function, argument = self._letters.argument(letter)
             if function == HAND_OVER:
                 return Outcome("done", jobs=run_handover(argument, self._outbox, settles=letter.job).count)
@@ -186,3 +188,19 @@ class Replayer:
 def _key(letter: Letter) -> bytes:
     """Give the job's id behind what sorts by time: at once small, and the same however often it is found."""
     return struct.pack(">Q", max(0, int(letter.received_at.timestamp() * _MICROSECONDS))) + letter.job.encode("ascii")
+
+
+def _options(route: Route, letter: Letter) -> JobOptions | None:
+    """Give what the route says today of a job like this one; `None` if that cannot be told."""
+
+    def is_or_chooses(said: object, name: str) -> bool:
+        return said == name or callable(said)
+
+    alike = [target for target in route.targets if is_or_chooses(target.job_of, letter.function)]
+    beside = [target for target in alike if is_or_chooses(target.queue_of, letter.queue)]
+    same = [target for target in beside if target.queue_of == letter.queue]
+    # One of that queue; or one whose queue is chosen; or, if its queue was another before, the only one of that job.
+    for found in (same, beside, alike):
+        if found:
+            return found[0].options if len(found) == 1 or found is same else None
+    return None

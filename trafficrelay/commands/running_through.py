@@ -12,8 +12,8 @@ from typing import Final
 from ..body import read_events, read_query
 from ..errors import BodyTooLarge, DeclarationError, Failed, Refusal
 from ..event import Event, Headers, now
-from ..failures import place
-from ..intake import BUGS, verify
+from ..failures import BUGS, place
+from ..intake import verify
 from ..relay import Relay
 from ..route import Route
 from ..saved_request import saved_request

@@ -12,8 +12,8 @@ import msgspec
 
 from ..errors import Refusal, TransformError
 from ..event import Event
-from ..failures import place
-from ..intake import BUGS, make_jobs
+from ..failures import BUGS, place
+from ..intake import make_jobs
 from ..outbox.handover import Job
 from ..route import Route
 from ..transform import DROP, keep_data

@@ -154,13 +154,22 @@ def destinations(value: Any) -> tuple[Deliver, ...]:
             option="deliver",
         )
     found = tuple(Deliver(item) if isinstance(item, str) else item for item in items)
+    check_distinct(found)
+    return found
+
+
+def check_distinct(found: Sequence[Deliver]) -> None:
+    """Check that each destination of a route has a name of its own.
+
+    Raises:
+        DeclarationError: two have the same.
+    """
     names = [destination.name for destination in found]
     for name in names:
         if names.count(name) > 1:
             raise DeclarationError(
                 f"Two destinations are called {name}. Give each a name: Deliver(url, name=…).", option="deliver"
             )
-    return found
 
 
 def chosen(found: Sequence[Deliver], name: str) -> Deliver | None:

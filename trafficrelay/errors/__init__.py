@@ -11,6 +11,7 @@
      │    ├── RequestTimeout         408  its body did not arrive in time
      │    ├── LengthRequired         411  the server cannot tell where its body ends
      │    ├── BodyTooLarge           413  its body is over the route's `max_body`
+     │    ├── BecomesTooMuch         413  its body becomes more jobs than one request may
      │    ├── TooManyItems           413  its body holds more items than are taken at once
      │    ├── UnsupportedBody        415  its body is of a kind that is not read
      │    ├── Rejected               422  a transform turned it down on purpose
@@ -68,6 +69,7 @@ from .keeping import (
     SpoolFull,
 )
 from .refusals import (
+    BecomesTooMuch,
     BodyTooLarge,
     Failed,
     HeaderTooLarge,
@@ -113,6 +115,7 @@ __all__ = [
     "AddressForbidden",
     "ArgumentGone",
     "Backlogged",
+    "BecomesTooMuch",
     "BodyTooLarge",
     "ClientError",
     "ConfigError",

@@ -30,6 +30,12 @@ class Refusal(RelayError):
         self.detail = detail
         self.headers: Mapping[str, str] = dict(headers or {})
 
+    def of_item(self, number: int) -> Refusal:
+        """Give the same refusal with the number of the item at fault. This one stays: it may be raised again."""
+        one = Refusal(f"Item {number}: {self.detail or self.title}", headers=self.headers)
+        one.status, one.title = self.status, self.title
+        return one
+
 
 class Malformed(Refusal):
     """The request cannot be read: a body that is cut short, JSON that is none, a parameter that is no number."""
@@ -117,6 +123,13 @@ class TooManyItems(Refusal):
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body holds more than {limit} items; send them in several requests.")
         self.limit = limit
+
+
+class BecomesTooMuch(Refusal):
+    """The body becomes more than one request may: more jobs, or jobs that carry too much of its header."""
+
+    status = 413
+    title = "Content Too Large"
 
 
 class UnsupportedBody(Refusal):

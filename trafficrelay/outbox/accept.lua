@@ -32,8 +32,8 @@
 --         {1, receipt}         if it is new
 --         {0, first receipt}   if it is known; and a third, 1, if a job of it failed for good
 --       or, if all of them are turned away,
---         {2, why, number}     'rate' (microseconds until they are taken), 'queued' (jobs that wait), 'lag'
---                              (milliseconds that the oldest has waited), 'paused' (the mode)
+--         {2, why, number, queue}  'rate' (microseconds until they are taken), 'queued' (jobs that wait), 'lag'
+--                              (milliseconds that the oldest has waited), 'paused' (the mode); the queue of the middle two
 --         {3}                  when the dead letter that one settles is not there, or runs already
 
 local deadline, waits, events = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
@@ -158,6 +158,7 @@ local function look(event)
     if first and not before then
       local answer = repeated(event, first)
       if answer then return answer end
+      event.replaced = first
     end
   end
   if not first and event.settles ~= '' and not failed_for_good(event.settles) then return {3} end
@@ -188,7 +189,7 @@ end
 local function crowded(job, max_queued, max_lag)
   local queue, sorted = job.target, job.how == 'Z'
   local waiting = redis.call(sorted and 'ZCARD' or 'LLEN', queue)
-  if max_queued > 0 and waiting >= max_queued then return {2, 'queued', waiting} end
+  if max_queued > 0 and waiting >= max_queued then return {2, 'queued', waiting, job.queue} end
   -- At both ends: jobs that go to the front put the oldest last.
   for _, place in ipairs((max_lag > 0 and not sorted) and {0, -1} or {}) do
     local oldest = redis.call('LINDEX', queue, place)
@@ -196,7 +197,7 @@ local function crowded(job, max_queued, max_lag)
     if type(since) == 'string' then
       local year, month, day, hour, minute, second = string.match(since, '^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)')
       local lag = year and now - 1000 * (second + 60 * (minute + 60 * (hour + 24 * days(year + 0, month + 0, day + 0))))
-      if lag and lag > max_lag then return {2, 'lag', lag} end
+      if lag and lag > max_lag then return {2, 'lag', lag, job.queue} end
     end
   end
 end
@@ -297,7 +298,9 @@ for _, event in ipairs(new) do
   failed = write({'DEL', event.mark}, 'SET', event.mark, event.receipt, 'EX', event.event_ttl)
   if failed then return failed end
   if event.dedupe_ttl > 0 then
-    failed = write({'DEL', event.dedupe}, 'SET', event.dedupe, event.receipt, 'EX', event.dedupe_ttl)
+    local back = {'DEL', event.dedupe}
+    if event.replaced then back = {'SET', event.dedupe, event.replaced, 'EX', event.dedupe_ttl} end
+    failed = write(back, 'SET', event.dedupe, event.receipt, 'EX', event.dedupe_ttl)
     if failed then return failed end
   end
 end

@@ -58,6 +58,7 @@ class Letter:
         failed_at: when it failed last.
         received_at: when its event came; when it failed, where that is not known.
         error: the exception and its words, without the traceback. They may hold payload.
+        function: the dotted name of what its job calls.
     """
 
     job: str
@@ -69,6 +70,7 @@ class Letter:
     failed_at: datetime
     received_at: datetime
     error: str = field(repr=False)
+    function: str = ""
 
     @property
     def error_type(self) -> str:
@@ -180,7 +182,7 @@ class Letters:
 
         Args:
             letter: the letter of the job.
-            options: what its route says of jobs today: it gets the retries again that they have.
+            options: what its route says of such jobs today: it gets the retries again that they have.
 
         Raises:
             OutboxUnavailable: Redis does not answer, or cannot write now.
@@ -248,6 +250,7 @@ class Letters:
             failed_at=failed_at,
             received_at=_moment(context.get("received_at"), failed_at),
             error=_error((result.exc_string if result else None) or _unpacked(exc_info)),
+            function=(description or b"").decode("utf-8", "replace").removesuffix("(...)"),
         )
 
 

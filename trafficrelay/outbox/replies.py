@@ -17,6 +17,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq import Queue
 
 from ..errors import (
     Backlogged,
@@ -67,7 +68,7 @@ def result(group: Sequence[Handover], reply: Any) -> list[Receipt] | OutboxError
     if code == 3:
         settles = next(handover.settles for handover in group if handover.settles)
         return LetterGone(f"The dead letter {settles} is not there any more, or runs already.", job=settles)
-    return _declined(group[0], rest[0].decode("ascii"), rest[1])
+    return _declined(group[0], rest[0].decode("ascii"), *rest[1:])
 
 
 def _receipt(code: int, receipt: bytes) -> Receipt:
@@ -75,7 +76,7 @@ def _receipt(code: int, receipt: bytes) -> Receipt:
     return Receipt(first, int(count), duplicate=not code)
 
 
-def _declined(handover: Handover, why: str, number: Any) -> OutboxError:
+def _declined(handover: Handover, why: str, number: Any, key: bytes = b"") -> OutboxError:
     rule, limits = handover.route, handover.limits
     if why == "paused":
         mode = number.decode("utf-8", "replace")
@@ -83,7 +84,7 @@ def _declined(handover: Handover, why: str, number: Any) -> OutboxError:
     if why == "rate":
         wait = math.ceil(number / 1_000_000)
         return RateExceeded(f"{rule} takes {limits.rate} and no more.", retry_after=max(wait, 1))
-    queue = handover.jobs[0].queue
+    queue = key.decode("utf-8", "replace").removeprefix(Queue.redis_queue_namespace_prefix)
     waiting = f"{number} jobs wait in it" if why == "queued" else f"its oldest job has waited for {number // 1000} s"
     return Backlogged(f"The queue {queue} takes no more: {waiting}.", retry_after=BACKLOG_PATIENCE, queue=queue)
 

@@ -9,8 +9,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from ..errors import OutboxAway, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
 from ..spool import Spool
@@ -23,6 +23,8 @@ from .stored import pack
 
 log: Final = logging.getLogger("trafficrelay.outbox")
 
+
+T = TypeVar("T")
 
 PATIENCE: Final = 0.5
 """Seconds after which a call to Redis that is on its way counts as slow; who comes meanwhile is spooled, not held up.
@@ -48,7 +50,11 @@ class _Process:
 
     def is_slow(self, patience: float) -> bool:
         """Whether some call to the outbox waits for long, and there is a spool for who comes meanwhile."""
-        if self.file is None or not self.calls:
+        return self.file is not None and self.waits(patience)
+
+    def waits(self, patience: float) -> bool:
+        """Whether some call to the outbox waits for long."""
+        if not self.calls:
             return False
         # A copy, made in one step: other threads come and go.
         return min(list(self.calls.values()), default=math.inf) < time.monotonic() - patience
@@ -115,15 +121,14 @@ class ResilientOutbox:
             OutboxError: that cannot be told now.
         """
         process = self._process()
-        file, away = process.file, process.breaker.error
+        file = process.file
         try:
-            if away is not None:
-                raise away
-            states = self._outbox.states(event_id, count)
+            states: list[JobState] = self._told(process, lambda: self._outbox.states(event_id, count))
         except OutboxError:
             if file is None or not file.has(event_id):
                 raise
-            states = [JobState(job_id(event_id, number), "unknown") for number in range(1, count + 1)]
+            numbers = range(1, count + 1) if count else (0,)
+            states = [JobState(job_id(event_id, number), "unknown") for number in numbers]
         if all(state.state == "unknown" for state in states) and file is not None and file.has(event_id):
             return [JobState(state.id, "spooled") for state in states]
         return states
@@ -134,10 +139,19 @@ class ResilientOutbox:
         Raises:
             OutboxError: it cannot be had now.
         """
-        away = self._process().breaker.error
-        if away is not None:
-            raise away
-        return self._outbox.secret()
+        return self._told(self._process(), self._outbox.secret)
+
+    def _told(self, process: _Process, ask: Callable[[], T]) -> T:
+        """Ask Redis for what is no event; nobody waits for one that is away, or takes long to answer others."""
+        if process.breaker.error is not None:
+            raise process.breaker.error
+        if process.waits(self._patience):
+            raise OutboxAway("Redis takes long to answer.")
+        process.calls[threading.get_ident()] = time.monotonic()
+        try:
+            return ask()
+        finally:
+            process.calls.pop(threading.get_ident(), None)
 
     def check(self) -> None:
         """Return if events can be taken now: by the outbox, or by the spool.

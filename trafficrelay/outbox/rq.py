@@ -234,7 +234,15 @@ class RQOutbox:
 
 
 def _result(group: Sequence[Handover], reply: Any) -> list[Receipt] | OutboxError:
-    return reply if isinstance(reply, OutboxError) else result(group, reply)
+    if isinstance(reply, OutboxError):
+        return reply
+    try:
+        return result(group, reply)
+    except Exception as error:
+        # It must not take the rest of a batch with it, which Redis has taken.
+        failure = OutboxUnavailable(f"Redis' reply cannot be read ({type(error).__name__}).", doubtful=True)
+        failure.__cause__ = error
+        return failure
 
 
 def _dead(group: Sequence[Handover], receipts: Sequence[Receipt], reply: Any) -> list[tuple[Handover, Receipt]]:

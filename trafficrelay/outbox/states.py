@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import redis
@@ -65,23 +67,35 @@ def job_states(client: redis.Redis, serializer: Any, event_id: str, count: int) 
     Raises:
         OutboxError: Redis does not answer.
     """
-    ids = [job_id(event_id, number) for number in (range(1, count + 1) if count else (0,))]
-    states: list[JobState] = []
     try:
-        for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
-            with client.pipeline(transaction=False) as pipeline:
-                for id_ in some:
-                    pipeline.hget(RQJob.key_for(id_), "status")
-                    pipeline.xrevrange(Result.get_key(id_), count=1)
-                replies = pipeline.execute()
-            states += [
-                _state(id_, status, results, serializer)
-                for id_, status, results in zip(some, replies[::2], replies[1::2], strict=True)
-            ]
+        if count:
+            return [state for _, state in _asked(client, serializer, event_id, range(1, count + 1))]
+        # The letter may have become jobs since; how many, they alone tell.
+        found: list[JobState] = []
+        while len(found) % _AT_ONCE == 0:
+            some = range(len(found) + 1, len(found) + _AT_ONCE + 1)
+            there = list(takewhile(lambda one: one[0], _asked(client, serializer, event_id, some)))
+            found += [state for _, state in there]
+            if not there:
+                break
+        return found or [state for _, state in _asked(client, serializer, event_id, range(1))]
     except RedisError as error:
         raise translated(error) from error
-    return states
+
+
+def _asked(
+    client: redis.Redis, serializer: Any, event_id: str, numbers: Sequence[int]
+) -> Iterator[tuple[bool, JobState]]:
+    """Give for each job whether it is there, and how it is."""
+    for start in range(0, len(numbers), _AT_ONCE):
+        some = [job_id(event_id, number) for number in numbers[start : start + _AT_ONCE]]
+        with client.pipeline(transaction=False) as pipeline:
+            for id_ in some:
+                pipeline.hget(RQJob.key_for(id_), "status")
+                pipeline.xrevrange(Result.get_key(id_), count=1)
+            replies = pipeline.execute()
+        for id_, status, results in zip(some, replies[::2], replies[1::2], strict=True):
+            yield status is not None, _state(id_, status, results, serializer)
 
 
 def _state(id_: str, status: bytes | None, results: Any, serializer: Any) -> JobState:

@@ -72,9 +72,10 @@ def sample_path(rule: str) -> str:
 
 
 def _queue(route: Route) -> str:
-    if isinstance(route.queue_of, str):
-        return f"queue {route.queue_of}"
-    return "a queue chosen for each event"
+    names = dict.fromkeys(one.queue_of if isinstance(one.queue_of, str) else "" for one in route.targets)
+    known = [name for name in names if name]
+    told = [f"queue{'s' if len(known) > 1 else ''} {' and '.join(known)}"] if known else []
+    return " and ".join([*told, *(["a queue chosen for each event"] if "" in names else [])])
 
 
 def _where_jobs_go(

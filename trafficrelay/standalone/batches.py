@@ -15,10 +15,11 @@ from ..outbox.handover import Handover, Outbox, Receipt
 log: Final = logging.getLogger("trafficrelay.outbox")
 
 MAX_WAITING: Final = 2_048
-"""How many events wait at most. A sender that is refused at once can try again; one that waits holds its body."""
+"""How many requests wait at most. A sender that is refused at once can try again; one that waits holds its body."""
 
 MAX_BATCH: Final = 64
-"""How many events one round trip takes: enough to make its cost small, few enough not to hold up Redis."""
+"""How many events of several requests one round trip takes: enough to make its cost small, few enough not to hold up
+Redis."""
 
 
 MAX_FLIGHTS: Final = 4
@@ -97,7 +98,8 @@ class Batches:
         rest: list[_Waiting] = []
         events = 0
         for one in self._waiting:
-            fits = one[0][0].spool is kind and events < MAX_BATCH
+            # A request of very many events goes by itself: those of others are not to wait for it.
+            fits = one[0][0].spool is kind and (not batch or events + len(one[0]) <= MAX_BATCH)
             (batch if fits else rest).append(one)
             events += len(one[0]) if fits else 0
         self._waiting = rest

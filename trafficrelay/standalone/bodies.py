@@ -73,6 +73,14 @@ class Bodies:
             return  # it has to give way, and has not been told yet
         del self._incoming[body]
         self._incoming[body] = None
+        self.became(body, count)
+
+    def became(self, body: Body, count: int) -> None:
+        """Count more bytes of a body.
+
+        Raises:
+            Unavailable: as `grew`.
+        """
         body.size += count
         self._held += count
         while self._held > self._most_bytes:
@@ -140,6 +148,15 @@ class Body:
             if self._given_up:
                 raise Unavailable("The body came too slowly while many others came; send it again.") from None
             raise RequestTimeout(f"The body did not arrive within {self._bodies.timeout:g} seconds.") from None
+
+    def reserve(self, size: int) -> None:
+        """Count a body that has been read as one of this size.
+
+        Raises:
+            Unavailable: there is no room for it, and nobody who could give way.
+        """
+        if size > self.size:
+            self._bodies.became(self, size - self.size)
 
     def give_up(self) -> None:
         """Have `read` end. Called for a body that is on its way."""

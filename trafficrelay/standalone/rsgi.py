@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from wsgiref.types import WSGIEnvironment
 
-from ..app import PUT_OFF, for_page, route_of
+from ..app import PUT_OFF, for_page, log_refusal, route_of
+from ..body.compression import largest
 from ..door import ADMITTED, Door
 from ..errors import BodyTooLarge, Failed, Malformed, OutboxError, Refusal, RequestTimeout, UnsupportedBody
 from ..failures import without_words
-from ..intake import Prepared, refusal
+from ..intake import refusal
 from ..outbox.handover import Outbox
+from ..prepared import Prepared
 from ..reply import BODILESS, Reply
 from ..status import PATH as STATUS_PATH
 from .batches import Batches
@@ -37,7 +39,7 @@ logger = logging.getLogger("trafficrelay.standalone")
 _HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "trailer", "te"})
 
 
-_ASKERS: Final = 4
+_TELLERS: Final = 4
 
 
 class Exchange(Protocol):
@@ -98,8 +100,9 @@ class RelayService:
         self._on_start = on_start
         self._on_stop = on_stop
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="trafficrelay") if threads else None
-        # For what asks Redis outside of the way of an event, and may have to wait.
-        self._asker = ThreadPoolExecutor(_ASKERS, thread_name_prefix="trafficrelay-asking")
+        self._asker = ThreadPoolExecutor(1, thread_name_prefix="trafficrelay-ready")
+        # Who asks what became of an event may have to wait, and nobody else for him.
+        self._tellers = ThreadPoolExecutor(_TELLERS, thread_name_prefix="trafficrelay-status")
         self._asking: asyncio.Future[Answer] | None = None
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -112,6 +115,7 @@ class RelayService:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
         self._asker.shutdown(wait=False, cancel_futures=True)
+        self._tellers.shutdown(wait=False, cancel_futures=True)
         self._batches.close()
         if self._on_stop is not None:
             self._on_stop()
@@ -135,7 +139,6 @@ class RelayService:
         try:
             _send(proto, scope.method, await self._reply(scope, proto))
         except Refusal as refusal:
-            logger.info("%s answered %d: %s", scope.method, refusal.status, refusal.detail)
             _send(proto, scope.method, _closing(self._refused(scope, refusal)))
             # The first has said all that it will, the other takes too long about it.
             return isinstance(refusal, Malformed | RequestTimeout)
@@ -165,6 +168,8 @@ class RelayService:
             if declared is not None and int(declared) > route.limit:
                 raise BodyTooLarge(route.limit)
             whole = await body.read(proto, route.limit)
+            if codings := environ.get("HTTP_CONTENT_ENCODING"):
+                body.reserve(largest(len(whole), codings, route.limit))
             environ["wsgi.input"] = io.BytesIO(whole)
             if coding:
                 environ["CONTENT_LENGTH"] = str(len(whole))
@@ -172,6 +177,7 @@ class RelayService:
 
     def _refused(self, scope: Scope, refusal: Refusal) -> Answer:
         route = route_of(self._app, scope.method, scope.path.encode().decode("latin-1"))
+        log_refusal(logger, scope.method, route, refusal)
         return _answer(for_page(Reply.problem(refusal), route, scope.headers.get("origin")))
 
     async def _take(self, environ: WSGIEnvironment) -> Answer:
@@ -185,11 +191,10 @@ class RelayService:
             receipts = await self._batches.accept(prepared.writing)
         except OutboxError as error:
             raise refusal(prepared.writing[0], error) from error
-        if prepared.address is None:
+        if not prepared.asks:
             return _answer(prepared.answer(receipts))
-        # The first address of a process asks Redis for the secret.
         loop = asyncio.get_running_loop()
-        return _answer(await loop.run_in_executor(self._asker, prepared.answer, receipts))
+        return _answer(await loop.run_in_executor(self._tellers, prepared.answer, receipts))
 
     async def _call(self, environ: WSGIEnvironment) -> Answer:
         path = environ["PATH_INFO"]
@@ -197,7 +202,7 @@ class RelayService:
             return await self._ready(environ)
         if path.startswith(STATUS_PATH):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._asker, _call, self._app, environ)
+            return await loop.run_in_executor(self._tellers, _call, self._app, environ)
         if self._executor is not None and not path.startswith("/-/"):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._executor, _call, self._app, environ)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from ..errors import Refusal
 from ..event import Event
-from ..intake import BUGS, Intake
+from ..failures import BUGS
+from ..intake import Intake
 from ..outbox.handover import DeadLetter
 from ..reply import Reply
 from ..route import Route
