@@ -92,7 +92,8 @@ class Intake:
         asks = route.status and not self.statuses.ready
         if not route.split and len(events) == 1 and events[0].id == event.id:
             handover = self._handover(route, events[0])
-            check_jobs([handover])
+            if len(handover.jobs) > 1:
+                check_jobs([handover])
             return Prepared(route, events[0], (handover,), address=address, asks=asks)
         handovers: list[Handover] = []
         jobs = 0

@@ -39,14 +39,17 @@
 local deadline, waits, events = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
 local next_key, next_arg = 3, 4
 
+-- Calls cost more than all else here. So a key is not asked for its type where what is asked of it tells that too.
+local function misfit(key, found, wanted)
+  return redis.error_reply('TRAFFICRELAYTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. wanted)
+end
+
 -- Many events share queues.
 local seen = {}
 local function expect(key, wanted)
   if seen[key] == wanted then return end
   local found = redis.call('TYPE', key)['ok']
-  if found ~= 'none' and found ~= wanted then
-    return redis.error_reply('TRAFFICRELAYTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. wanted)
-  end
+  if found ~= 'none' and found ~= wanted then return misfit(key, found, wanted) end
   seen[key] = wanted
 end
 
@@ -69,9 +72,6 @@ local function days(year, month, day)
   return 365 * year + math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
     + math.floor((153 * (month - 3) + 2) / 5) + day - 719469
 end
-
-local wrong = expect(KEYS[1], 'set')
-if wrong then return wrong end
 
 -- A server that was frozen finds this in its socket when it goes on. By then the sender has been told to send again.
 local time = redis.call('TIME')
@@ -143,10 +143,10 @@ end
 
 -- Says what is answered to an event that is not to be written; nothing if it is new.
 local function look(event)
-  local failed = expect(event.mark, 'string') or (event.dedupe_ttl > 0 and expect(event.dedupe, 'string'))
-    or (event.interval > 0 and expect(event.rate, 'string'))
+  local failed = event.interval > 0 and expect(event.rate, 'string')
   if failed then return failed end
-  local first = redis.call('GET', event.mark)
+  local first = redis.pcall('GET', event.mark)
+  if type(first) == 'table' then return expect(event.mark, 'string') or first end
   if first then return known(event, event.mark, first) end
   if event.dedupe_ttl > 0 then
     local before = marked[event.dedupe]
@@ -154,7 +154,8 @@ local function look(event)
       if not before.is_letter or event.is_letter then return {0, before.receipt, 0} end
       event.settles = before.id .. '-0'
     end
-    first = before or redis.call('GET', event.dedupe)
+    first = before or redis.pcall('GET', event.dedupe)
+    if first ~= before and type(first) == 'table' then return expect(event.dedupe, 'string') or first end
     if first and not before then
       local answer = repeated(event, first)
       if answer then return answer end
@@ -164,16 +165,19 @@ local function look(event)
   if not first and event.settles ~= '' and not failed_for_good(event.settles) then return {3} end
   if late then return redis.error_reply('TRAFFICRELAYLATE ' .. now) end
   for _, job in ipairs(event.jobs) do
-    failed = expect(job.hash, 'hash') or expect(job.target, job.how == 'Z' and 'zset' or 'list')
-      or expect(job.results, 'stream')
+    local there = redis.call('TYPE', job.hash)['ok']
+    if there ~= 'none' and there ~= 'hash' then return misfit(job.hash, there, 'hash') end
+    failed = expect(job.target, job.how == 'Z' and 'zset' or 'list') or expect(job.results, 'stream')
     if failed then return failed end
     -- Its mark has gone but the job is here: it was taken before.
-    if redis.call('EXISTS', job.hash) == 1 then
+    if there == 'hash' then
       redis.call('SET', event.mark, event.receipt, 'EX', event.event_ttl)
       return known(event, event.mark, event.receipt)
     end
     if new_queues[job.queue] == nil then
-      new_queues[job.queue] = redis.call('SISMEMBER', KEYS[1], job.queue) == 0
+      local listed = redis.pcall('SISMEMBER', KEYS[1], job.queue)
+      if type(listed) == 'table' then return expect(KEYS[1], 'set') or listed end
+      new_queues[job.queue] = listed == 0
     end
   end
   for number = 1, event.earlier do
