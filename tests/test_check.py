@@ -132,12 +132,33 @@ def test_a_redis_that_is_away_is_a_fault(directory: Path) -> None:
     assert "fault  spool  " in out
 
 
-def test_a_relay_without_a_redis_says_where_it_could_be(directory: Path) -> None:
+def test_without_a_redis_all_else_is_looked_at_and_then_where_one_could_be_is_said(directory: Path) -> None:
     """No run of its own goes on either."""
-    code, _, err = check(directory)
+    (directory / "jobs.py").write_text("def ecko(data):\n    return data\n")
+    code, out, err = check(directory)
 
     assert code == 2
+    assert re.search("fault +/github +Its job jobs.echo would fail: .*jobs.py has no echo. Did you mean ecko?", out)
+    assert err.startswith("trafficrelay: No Redis was looked at. hooks:relay has no Redis")
     assert "--redis" in err
+
+
+def test_without_a_redis_a_machine_is_not_told_that_all_is_well(directory: Path) -> None:
+    code, out, _ = check(directory, "--json", "--no-jobs")
+
+    assert code == 2
+    assert json.loads(out)["ok"] is False
+
+
+def test_hints_for_a_file_are_in_the_words_of_a_file(directory: Path) -> None:
+    (directory / "relay.toml").write_text('[[route]]\npath = "/a"\nverify = "none"\njob = "a.b"\n')
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(io.StringIO()):
+        main(["check", "relay.toml", "--no-jobs"])
+
+    assert 'spool = "spool.db" under [relay] would keep it' in out.getvalue()
+    assert "say failure_ttl." in out.getvalue()
+    assert "Relay(" not in out.getvalue()
 
 
 def test_what_lies_in_the_spool_is_said(directory: Path, redis_url: str) -> None:
@@ -250,6 +271,20 @@ def test_run_says_that_its_spool_is_of_no_use(directory: Path, redis_url: str) -
         said = run.log.read_text()
 
     assert "file/spool.db cannot be used" in said
+
+
+@pytest.mark.parametrize("job", ["echo", "ecko"])
+def test_run_says_which_jobs_its_worker_could_not_import_and_starts(directory: Path, job: str) -> None:
+    """Whatever their module prints, and without a word where all is well."""
+    (directory / "hooks.py").write_text(HOOKS.format(options=""))
+    (directory / "jobs.py").write_text(f"print('mine')\n\n\ndef {job}(data):\n    return data\n")
+    with Run(directory) as run:
+        run.wait_until_up()
+        said = run.log.read_text()
+
+    assert ("trafficrelay: /github: Its job jobs.echo would fail: " in said) is (job == "ecko")
+    assert ("Did you mean ecko?" in said) is (job == "ecko")
+    assert "mine" not in said
 
 
 def test_the_embedded_valkey_of_a_relay_that_waits_for_the_disk_syncs_always(directory: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_file_declares_what_python_declares(folder: Path) -> None:
         max_lag="5m",
     )
 
-    assert only(relay).options == declared.options
+    assert only(relay).targets[0].options == declared.targets[0].options
     assert only(relay).limits == declared.limits
     assert only(relay).answer == declared.answer
     assert only(relay).origins == declared.origins
@@ -273,7 +273,7 @@ def test_replies_are_said_in_words_or_tables(folder: Path, said: str, meant: Rep
 def test_retries_are_a_number_a_list_or_a_backoff(folder: Path, said: str, meant: Any) -> None:
     declared = Route("/in", verify=None, job="shop.jobs.on_it", retry=meant)
 
-    assert only(route(folder, f"retry = {said}")).options == declared.options
+    assert only(route(folder, f"retry = {said}")).targets[0].options == declared.targets[0].options
 
 
 def test_rates_are_texts_or_tables(folder: Path) -> None:
@@ -407,7 +407,9 @@ def test_serializers_are_json_pickle_or_named(folder: Path) -> None:
     rest = '[[route]]\npath = "/a"\nverify = "none"\njob = "a.b"'
 
     assert read(folder, f'[relay]\nserializer = "pickle"\n{rest}').serializer_name is None
-    assert read(folder, f'[relay]\nserializer = "shop.Ser"\n{rest}').serializer_name == "shop.Ser"
+    assert read(folder, f'[relay]\nserializer = "rq.serializers.JSONSerializer"\n{rest}').serializer_name == (
+        "rq.serializers.JSONSerializer"
+    )
 
 
 def test_any_number_of_requests_is_none(folder: Path) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from trafficrelay import DeclarationError, Relay
+from trafficrelay.config.lines import Lines
+from trafficrelay.config.place import toml_words
 from trafficrelay.errors import ConfigError
+from trafficrelay.testing import relay_client
 
 from .config_support import read, refusal, route, route_refusal, write
+from .standalone_support import ROOT
 
 ROUTE = '[[route]]\npath = "/a"\nverify = "none"\njob = "a.b"\n'
 
@@ -105,7 +111,10 @@ def test_what_is_wrong_with_a_file_is_said(folder: Path, text: str, sentence: st
         ("retry = true", "retry: This is a number of tries, a list of the waits before each"),
         ("retry = { tires = 3 }", "retry.tires: There is no such key. Did you mean tries?"),
         ('retry = { first = "1h", longest = "1m" }', "retry: longest is at least first"),
-        ('reply = "nothing"', 'reply: This is "empty" or "pixel", not "nothing".'),
+        (
+            'reply = "pixle"',
+            'reply: This is "empty", "pixel", or a table such as { status = 200, body = "thanks" }, not "pixle".',
+        ),
         ("reply = { status = 99 }", "reply.status: This is a whole number from 200 to 599, not 99."),
         ("reply = { status = 204, body = 'x' }", "reply: A reply with status 204 has no body."),
         ('on_error = "keeep"', 'on_error: This is "keep" or "refuse", not "keeep". Did you mean keep?'),
@@ -113,8 +122,14 @@ def test_what_is_wrong_with_a_file_is_said(folder: Path, text: str, sentence: st
         ('rate = { per = "route" }', 'rate: It has no rate, such as rate = "100/m".'),
         ('rate = { rate = "1/s", per = "planet" }', "rate.per: This is "),
         ('dedupe = "id"', 'dedupe: This is "header:NAME", "data:path.to.field", or "none", not "id".'),
-        ('cors = "https://a.example"', "cors: This is "),
-        ('cors = ["https://a.example/"]', "cors: cors names origins as browsers send them"),
+        (
+            'cors = "https://a.example"',
+            'cors: This is a list of origins such as ["https://shop.example"], or "*", not "https://a.example".',
+        ),
+        (
+            'cors = ["https://a.example/"]',
+            'such as "https://shop.example" or "http://localhost:3000": a scheme and a host',
+        ),
         ('job = "a.b"\ndeliver = "https://a.example/"', "/in has a job and deliver; say one of them."),
         ('deliver = "ftp://a.example"', "deliver: The URL of a delivery has to begin with 'https://' or 'http://'."),
         ('deliver = "http://127.0.0.1/"', "Say { url = …, allow = […] }."),
@@ -324,20 +339,17 @@ def test_a_file_nested_too_deep_is_told(folder: Path) -> None:
         Relay.from_config("relay.toml")
 
 
-def test_a_line_is_left_out_where_it_is_not_known(folder: Path) -> None:
-    """Routes as an inline list have no headers to count."""
-    error = refusal(folder, 'route = [{ path = "/a", verify = "none", job = "a.b", qeue = "x" }]')
+def test_a_route_of_an_inline_list_has_a_line(folder: Path) -> None:
+    error = refusal(folder, 'route = [\n  { path = "/a", verify = "none", job = "a.b" },\n  { path = "/b" },\n]')
 
-    assert str(error).startswith("relay.toml, [[route]] 1 (/a), qeue: ")
-    assert error.line == 0
+    assert str(error).startswith("relay.toml, line 3, [[route]] 2 (/b): ")
 
 
 def test_a_text_of_several_lines_does_not_mislead(folder: Path) -> None:
-    """What looks like a table within a string is none, so lines are not told at all."""
+    """What looks like a table within a string is none."""
     error = refusal(folder, f'{ROUTE}reply = {{ body = """\n[[route]]\nqueue = 1\n""" }}\n[[route]]\npath = "/b"\n')
 
-    assert error.table == "[[route]] 2 (/b)"
-    assert error.line == 0
+    assert (error.table, error.line) == ("[[route]] 2 (/b)", 9)
 
 
 def test_keys_of_inner_tables_are_found(folder: Path) -> None:
@@ -346,8 +358,132 @@ def test_keys_of_inner_tables_are_found(folder: Path) -> None:
     )
 
     assert str(error).startswith(
-        "relay.toml, line 6, [[route]] 1 (/a), deliver.bdy: There is no such key. Did you mean b"
+        "relay.toml, line 8, [[route]] 1 (/a), deliver.bdy: There is no such key. Did you mean b"
     )
+
+
+def test_each_of_several_inner_tables_has_its_own_line(folder: Path) -> None:
+    lines = ["[[route.to]]", 'job = "a.b"', "[[route.to]]", "queue = 7", 'job = "a.b"', "[[route.to]]", "x = 1"]
+    error = refusal(folder, ROUTE.replace("job", "# job") + "\n".join(lines))
+
+    assert [(fault.key, fault.line) for fault in error.faults] == [("to 2.queue", 8), ("to 3.x", 11)]
+
+
+def test_each_step_of_a_list_over_several_lines_has_its_own_line(folder: Path) -> None:
+    """Whatever stands between them."""
+    error = refusal(
+        folder,
+        ROUTE
+        + """transforms = [  # [
+            { set = { a = "]" } }, { kep = ["b"] },
+            # { keep = ["c"] },
+            { keep = [
+                "d",
+            ], missng = "drop" },
+        ]
+        queue = 7
+        """,
+    )
+
+    assert [(fault.key, fault.line) for fault in error.faults] == [
+        ("transforms 2", 6),
+        ("transforms 3.missng", 10),
+        ("queue", 12),
+    ]
+
+
+@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/routes.md", "docs/deploying.md", "docs/steps.md"])
+def test_every_key_of_the_documentation_is_found_where_it_stands(page: str) -> None:
+    for text in re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL):
+        lines = Lines(text)
+        for name, table in tomllib.loads(text).items():
+            tables = list(enumerate(table, 1)) if isinstance(table, list) else [(0, table)]
+            for number, one in tables:
+                for key in one:
+                    line = text.splitlines()[lines.find((name, number), (key,)) - 1]
+
+                    assert re.search(rf"\b{key}\b", line)
+
+
+def test_what_is_no_toml_has_no_lines_and_no_end_is_waited_for() -> None:
+    for text in ("[", "[[", "a", "a =", "a = [", 'a = "', "a = {", "[a", "a = [1 2]", "a = " + "[" * 9_000, "=", '"""'):
+        assert Lines(text).find(("b", 1), ("c",)) == 0
+
+
+@pytest.mark.parametrize(
+    ("python", "toml"),
+    [
+        ('Say job="a.b", or rename={"a": "b"}.', 'Say job = "a.b", or rename = {"a" = "b"}.'),
+        ('cannot put this in "a": it cannot be said', 'cannot put this in "a": it cannot be said'),
+        ("Say per_address=True or x=False.", "Say per_address = true or x = false."),
+        ('not "x=True: "', 'not "x=True: "'),
+        ('Say { "a": { "b": 1 } }: it is.', 'Say { "a" = { "b" = 1 } }: it is.'),
+        ("at_front is True or False, not 1.", "at_front is true or false, not 1."),
+    ],
+)
+def test_what_python_is_told_is_put_into_the_words_of_a_file_and_quotes_are_left(python: str, toml: str) -> None:
+    assert toml_words(python) == toml
+
+
+def test_a_number_that_is_none_is_told_of_both(folder: Path) -> None:
+    error = refusal(folder, f'[relay]\nmax_requests = "nine"\n{ROUTE}')
+
+    assert 'max_requests: This is a whole number, or "none", not "nine".' in str(error)
+
+
+def test_a_byte_order_mark_is_read_over(folder: Path) -> None:
+    (folder / "relay.toml").write_bytes(b"\xef\xbb\xbf" + ROUTE.encode())
+
+    assert len(Relay.from_config("relay.toml").routes) == 1
+
+
+@pytest.mark.parametrize(("data", "whole"), [(b"s3cret\r\n\r\n", True), (b"\xef\xbb\xbfs3cret\n", False)])
+def test_what_an_editor_adds_is_no_part_of_a_secret(folder: Path, data: bytes, whole: bool) -> None:
+    """Or is told, where it cannot be known whether it is."""
+    (folder / "secret").write_bytes(data)
+    (folder / "plain").write_bytes(b"s3cret")
+    text = 'verify = { provider = "github", secret_file = "secret" }'
+    if not whole:
+        assert "verify.secret_file: The file that this names begins with a byte order mark" in str(
+            route_refusal(folder, text)
+        )
+        return
+    asking = relay_client(route(folder, text.replace('"secret"', '"plain"'))).post_json("/in", 1, signed=True).request
+
+    assert relay_client(route(folder, text)).send(asking).status == 202
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'verify = { provider = "github", secret_file = "~nosuchuser/x" }',
+        'transforms = [{ hash = ["a"], key_file = "~nosuchuser/x" }]',
+        'transforms = [{ validate = "~nosuchuser/x" }]',
+    ],
+)
+def test_the_home_of_nobody_is_told(folder: Path, text: str) -> None:
+    assert "The file that this names begins with ~" in str(route_refusal(folder, text))
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/relay.toml", "a\0b"])
+def test_a_name_that_no_file_can_have_is_told(path: str) -> None:
+    with pytest.raises(ConfigError):
+        Relay.from_config(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("no.such", "[relay], serializer: There is no module no here"),
+        ("good_hooks.push", "[relay], serializer: good_hooks.push is no serializer"),
+    ],
+)
+def test_a_serializer_that_is_none_is_told_when_the_file_is_read(folder: Path, name: str, sentence: str) -> None:
+    assert sentence in str(refusal(folder, f'[relay]\nserializer = "{name}"\n{ROUTE}'))
+
+
+def test_an_error_is_one_line_whatever_a_key_is_called(folder: Path) -> None:
+    assert len(str(route_refusal(folder, '"a\\nb\\u001b" = 1')).splitlines()) == 1
 
 
 def test_a_good_file_is_not_complained_about(folder: Path) -> None:

@@ -25,6 +25,7 @@ from trafficrelay.config import SCHEMA_FILE, relays, routes
 from trafficrelay.config.delivering import DELIVER_KEYS
 from trafficrelay.config.loading import load as config_load
 from trafficrelay.config.verifying import PROVIDERS
+from trafficrelay.standalone.banner import SAMPLE
 from trafficrelay.verify import github
 
 from .config_support import STANDARD_KEY, read, refusal, write
@@ -41,7 +42,7 @@ COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 LINES = [
     code
     for code in re.findall(r"`([^`\n]+)`", PAGE)
-    if re.match(r"(verify|deliver|transforms|queue|job|dedupe|reply|rate|to) = ", code)
+    if re.match(r"(verify|deliver|transforms|queue|job|dedupe|reply|retry|rate|to) = ", code)
 ]
 EXAMPLES = sorted((ROOT / "examples").rglob("*.toml"))
 
@@ -154,6 +155,23 @@ def test_the_first_file_makes_of_a_push_what_the_job_takes(folder: Path, capsys:
 
     assert data == {"repo": "acme/shop", "repository": {}, "commits": [{"id": "c0ffee"}]}
     assert capsys.readouterr().out == "acme/shop 1\n"
+
+
+@pytest.mark.parametrize("name", ["page", "standalone"])
+def test_what_run_prints_to_try_it_with_becomes_a_job(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """The first that a newcomer sees is no failure, and no event that is dropped."""
+    text, jobs = FILES[0], JOBS
+    if name == "standalone":
+        text, jobs = ((ROOT / "examples/standalone" / file).read_text("utf-8") for file in ("relay.toml", "jobs.py"))
+    (route,) = read(folder, text, GITHUB_SECRET="x", HOOK_SECRET="x").routes
+    functions: dict[str, Any] = {}
+    exec(jobs, functions)
+    data = route.reshape(make_event(data=json.loads(SAMPLE), params={"shop": "example"}))
+    functions[str(route.targets[0].job_of).rpartition(".")[2]](data)
+
+    assert capsys.readouterr().out
 
 
 @pytest.mark.rq

@@ -156,7 +156,8 @@ def test_its_route_of_a_file_has_the_steps_of_its_route_of_python(place: Path) -
 
 
 def test_it_says_how_many_items_there_may_be() -> None:
-    assert f"Up to {t.chain.MAX_ITEMS:,} may be left in the end, of {t.chain.MAX_LOOKED_AT:,}." in PAGE
+    assert f"Up to {t.spending.MAX_ITEMS:,} may be left in the end, of {t.spending.MAX_LOOKED_AT:,}." in PAGE
+    assert f"{t.spending.MAX_REPEATED >> 20} MB" in PAGE
 
 
 def test_its_lines_fit_a_terminal() -> None:

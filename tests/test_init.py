@@ -28,9 +28,20 @@ def test_it_writes_a_relay_and_a_job_and_says_what_is_next(directory: Path, caps
     said = capsys.readouterr().out
 
     assert code == 0
-    assert {path.name for path in directory.iterdir()} == {"relay.toml", "jobs.py"}
+    assert {path.name for path in directory.iterdir()} == {"relay.toml", "jobs.py", ".gitignore"}
     assert "trafficrelay run relay.toml" in said
     assert "\n    cd " not in said
+
+
+def test_the_data_of_run_is_kept_out_of_git_unless_somebody_has_said_what_is(directory: Path) -> None:
+    main(["init"])
+    (directory / "mine").mkdir()
+    (directory / "mine/.gitignore").write_text("*.pyc\n")
+    code = main(["init", "mine"])
+
+    assert code == 0
+    assert "/.trafficrelay/" in (directory / ".gitignore").read_text().splitlines()
+    assert (directory / "mine/.gitignore").read_text() == "*.pyc\n"
 
 
 def test_another_directory_is_made_and_named(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +93,15 @@ def test_there_is_a_line_for_each_job_of_each_route(capsys: pytest.CaptureFixtur
     assert rows[2][4:] == ["jobs.order", "orders", "type == 'order'"]
     assert rows[3][4:] == ["deliver to shop.example (https://shop.example/…)", "default", "hooks.is_large"]
     assert rows[4][3:] == ["-", "chosen for each event", "chosen for each event"]
+
+
+def test_the_steps_are_said_once_and_marked_in_the_lines_below(capsys: pytest.CaptureFixture[str]) -> None:
+    """They may be long; a mark keeps the columns."""
+    first, second = [re.split("  +", line) for line in routes(capsys).splitlines()][2:4]
+
+    assert first[3].startswith("keep ")
+    assert second[3] == '"'
+    assert len(first) == len(second)
 
 
 def test_the_steps_are_said_in_their_own_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -234,6 +234,42 @@ def test_files_are_sent_as_multipart() -> None:
     assert answer.data == "multipart/form-data"
 
 
+@pytest.mark.parametrize("option", ["signd", "header", "status"])
+@pytest.mark.parametrize("way", ["post", "post_json", "post_form", "get", "request", "send", "send_again"])
+def test_an_option_that_a_request_does_not_have_is_told(way: str, option: str) -> None:
+    """It would be ignored otherwise, and the test pass for another reason."""
+    client = make_client(methods=("GET", "POST"))
+    client.post_json("/x", 1)
+    given: dict[str, tuple[Any, ...]] = {
+        "post_json": ("/x", 1),
+        "post_form": ("/x", {}),
+        "request": ("POST", "/x"),
+        "send": (client.answers[0].request,),
+        "send_again": (),
+    }
+    with pytest.raises(ClientError, match=f"^A request has no option {option}. (Did you mean|There are)"):
+        getattr(client, way)(*given.get(way, ("/x",)), **{option: True})
+
+    assert len(client.answers) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "given", "sentence"),
+    [
+        ("post_json", ("x", {}), "A path begins with a slash, such as \"/github\"; 'x' does not."),
+        ("get", ("http://localhost/x",), "A path begins with a slash"),
+        ("post", ("/x", {"a": 1}), "A body is bytes or a string, not dict. post_json sends data as JSON."),
+        ("post_json", ("/x", object()), "This payload cannot be said in JSON: Encoding objects of type object"),
+        ("run_jobs", ("defalt",), "None of the relay's jobs goes to a queue defalt. Did you mean default?"),
+    ],
+)
+def test_what_cannot_be_sent_or_run_is_told_in_a_sentence(way: str, given: tuple[Any, ...], sentence: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        getattr(make_client(), way)(*given)
+
+    assert str(caught.value).startswith(sentence)
+
+
 def test_paths_are_written_as_people_read_them() -> None:
     client = make_client(rule="/hooks/<shop>", transform=lambda event: event.params["shop"])
 

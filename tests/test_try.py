@@ -25,7 +25,7 @@ from trafficrelay.verify import github
 SECRET = "hush-hush"
 
 HOOKS = f"""\
-from trafficrelay import DROP, Rejected, Relay, Route, To
+from trafficrelay import DROP, Deliver, Rejected, Relay, Route, To
 from trafficrelay.transforms import keep, rename, split
 from trafficrelay.verify import github
 
@@ -60,6 +60,7 @@ relay.add(
             To("jobs.order", queue="orders", when="type == 'order'"),
             To("jobs.all"),
             To(deliver="https://shop.example/t0ken", when="type == 'gone'"),
+            To(deliver=Deliver("https://raw.example/", body="raw"), when="type == 'raw'"),
         ],
     )
 )
@@ -141,6 +142,48 @@ def test_people_are_told_in_the_same_order(shop: Shop) -> None:
     assert heads[3].startswith("2. split items")
     assert heads[4].startswith("3. rename")
     assert heads[5:] == ["Job jobs.item in queue items", "1 job would be handed over. Nothing was."]
+
+
+def test_data_is_shown_in_as_few_lines_as_it_fits_into(shop: Shop) -> None:
+    """An order of some items would not fit onto a screen otherwise."""
+    items = [{"sku": f"A{number}", "price": {"currency": "EUR", "amount": 12}} for number in range(3)]
+    _, said = shop.said("/fan", shop.file({"type": "order", "items": items, "none": []}))
+    lines = said.splitlines()
+    start = lines.index("Data")
+
+    assert lines[start + 1 : start + 10] == [
+        "   {",
+        '     "type": "order",',
+        '     "items": [',
+        *(f"       {json.dumps(item)}{',' if item is not items[-1] else ''}" for item in items),
+        "     ],",
+        '     "none": []',
+        "   }",
+    ]
+
+
+def test_long_data_that_a_job_gets_as_it_stands_above_is_not_shown_again(shop: Shop) -> None:
+    _, said = shop.said("/fan", shop.file({"type": "order", "text": ["x" * 90, "y" * 90]}))
+
+    assert said.count("x" * 90) == 1
+    assert "\nJob jobs.order in queue orders: as above\nJob jobs.all in queue default: as above\n" in said
+
+
+def test_short_data_is_one_line(shop: Shop) -> None:
+    _, said = shop.said("/fan", shop.file({"type": "x"}))
+
+    assert '\nData\n   {"type": "x"}\n' in said
+
+
+def test_a_delivery_is_shown_by_where_it_goes_and_what_is_sent(shop: Shop) -> None:
+    """And not by what its job carries; nor with what may be secret in its URL."""
+    _, said = shop.said("/fan", shop.file({"type": "gone"}))
+    _, raw = shop.said("/fan", shop.file({"type": "raw"}))
+
+    assert 'Delivery to shop.example (https://shop.example/…) in queue default\n   {"type": "gone"}\n' in said
+    assert "Delivery to raw.example (https://raw.example/) in queue default: the body as it came, 15 bytes" in raw
+    assert "modules" not in said
+    assert "t0ken" not in said
 
 
 def test_no_redis_and_no_spool_is_touched(shop: Shop) -> None:
@@ -273,6 +316,14 @@ def test_a_header_that_is_none_is_code_2(shop: Shop) -> None:
 
     assert end.value.code == 2
     assert "'X-Event' is no header; write 'Name: value'" in shop.capsys.readouterr().err
+
+
+def test_a_content_type_that_is_none_is_code_2(shop: Shop) -> None:
+    with pytest.raises(SystemExit) as ended:
+        shop.said("/steps", shop.file({}), "--content-type", "form")
+
+    assert ended.value.code == 2
+    assert "'form' is no media type, such as application/json" in shop.capsys.readouterr().err
 
 
 def test_a_body_over_the_limit_is_refused(shop: Shop) -> None:

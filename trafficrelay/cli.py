@@ -54,7 +54,7 @@ Take web traffic in and hand it to RQ workers.
     trafficrelay try relay.toml /hooks/acme body.json
     trafficrelay COMMAND --help                # what a command does, with examples
 
-Exit codes: 0 done; 1 failed, or found what it was to look for; 2 wrong usage or declaration; 130 ended by Ctrl-C.
+Exit codes: 0 done; 1 failed, or found a fault (check, try); 2 wrong usage or declaration; 130 ended by Ctrl-C.
 """
 
 _BROKEN_PIPE: Final = 141

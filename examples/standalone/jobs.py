@@ -2,4 +2,4 @@
 
 
 def on_order(data):
-    print(f"{data['request']['params']['shop']} sold {data['order']}", flush=True)
+    print(f"{data['request']['params']['shop']} sold {data.get('order', 'something')}", flush=True)

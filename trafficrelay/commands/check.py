@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import OutboxError
+from ..errors import DeclarationError, OutboxError
 from .options import add_lossy_option, add_target_options
 from .saying import say, say_json
 from .tables import Column, show
@@ -26,13 +26,14 @@ Look at a relay's declaration, its jobs, its spool, its Redis and the workers th
   warning  will surprise: a queue without a worker, waits without a scheduler, RQ's own workers on several queues
   note     is to be known
 
-It imports the modules of the jobs, which runs them. Nothing is written.
+It imports the modules of the jobs, which runs them. Nothing is written. Where there is no Redis yet, all else is looked
+at all the same.
 
     trafficrelay check shop.hooks:relay
     trafficrelay check shop.hooks:relay --redis redis://localhost:6379/0 --json
     trafficrelay check relay.toml --strict --no-jobs      # where the jobs' code is elsewhere
 
-Exit codes: 0 no fault was found; 1 a fault, or with --strict a warning; 2 wrong usage or declaration.
+Exit codes: 0 no fault was found; 1 a fault, or with --strict a warning; 2 wrong usage or declaration, or no Redis.
 """
 
 _COLUMNS: Final = (
@@ -63,24 +64,37 @@ def run(options: argparse.Namespace) -> int:
     # See the package.
     from ..checkup import LEVELS, of_bodies, of_routes
     from ..importing import of_jobs
-    from .connecting import load
+    from .connecting import bind
+    from .hints import hint
+    from .reading import read_target
 
-    relay = load(options)
-    found, seen = _of_redis(relay, options)
+    relay = read_target(options.target)
+    found: list[Finding] = []
+    seen: Seen | None = None
+    without: DeclarationError | None = None
+    try:
+        bind(relay, options)
+        found, seen = _of_redis(relay, options)
+    except DeclarationError as error:
+        # What is wrong with the rest is wrong before there is a Redis too.
+        without = error
     found += of_routes(relay, watched=seen is not None)
     found += [*of_bodies(), *_of_spool(relay)]
     if not options.no_jobs:
         # What a job's module prints must not end up in the JSON.
         with contextlib.redirect_stdout(sys.stderr):
             found += of_jobs(relay)
+    found = [replace(one, text=hint(one.text, options.target)) for one in found]
     found.sort(key=lambda one: LEVELS.index(one.level))
     wrong = any(one.level == "fault" for one in found)
     if options.json:
-        say_json({"ok": not wrong, "findings": [asdict(one) for one in found]})
+        say_json({"ok": not wrong and without is None, "findings": [asdict(one) for one in found]})
     elif found:
         show(_COLUMNS, [(one.level, one.about, one.text) for one in found])
     else:
-        say("Nothing was found.")
+        say("Nothing was found." if without is None else "Nothing was found in the declaration and its jobs.")
+    if without is not None:
+        raise DeclarationError(f"No Redis was looked at. {without}") from without
     return int(wrong or (options.strict and any(one.level == "warning" for one in found)))
 
 

@@ -32,13 +32,22 @@ def load(options: argparse.Namespace) -> Relay:
         DeclarationError: it has no Redis.
     """
     relay = read_target(options.target)
+    bind(relay, options)
+    return relay
+
+
+def bind(relay: Relay, options: argparse.Namespace) -> None:
+    """Bind a relay as `run` does: to --redis, its own Redis, or the Valkey of a run that goes on.
+
+    Raises:
+        DeclarationError: it has no Redis.
+    """
     if options.redis == "":
         raise DeclarationError("--redis is empty. Is the environment variable set that it comes from?")
     if options.redis:
         relay.bind(options.redis)
     elif not relay.bound:
         relay.bind(_embedded_url(options.data, options.target))
-    return relay
 
 
 def client_of(relay: Relay) -> redis.Redis:

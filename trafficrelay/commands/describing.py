@@ -14,6 +14,9 @@ from ..verify.schemes import Secrets
 
 PER_EVENT = "chosen for each event"
 
+DITTO = '"'
+"""Stands for the steps in the lines of a route that come after its first."""
+
 
 def verifier(verify: Any) -> str:
     """Say of which kind a verifier is: `github`, `none` for an open route, or the name of the user's own."""
@@ -89,10 +92,14 @@ def as_json(route: Route) -> dict[str, Any]:
 
 def rows(route: Route) -> list[list[str]]:
     """Give a line for each job of a route: rule, methods, verifier, steps, job, queue, condition."""
-    # Said again in each line, which grep may see alone. An empty cell would shift the others for awk.
-    before = [route.rule, ",".join(route.methods), verifier(route.verify), " | ".join(steps(route)) or "-"]
-    told = zip(route.targets, conditions(route), strict=True)
-    return [[*before, job(target), queue(target), when] for target, when in told]
+    # Said again in each line, which grep may see alone; but for the steps, which may be long. An empty cell would shift
+    # the others for awk.
+    before = [route.rule, ",".join(route.methods), verifier(route.verify)]
+    said = " | ".join(steps(route))
+    return [
+        [*before, (DITTO if number else said) if said else "-", job(target), queue(target), when]
+        for number, (target, when) in enumerate(zip(route.targets, conditions(route), strict=True))
+    ]
 
 
 def _target(target: Target, when: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ jobs that cannot be read, and are not run again. An error's words may hold what 
     trafficrelay failed shop.hooks:relay --route /github --kind job --json
 
 A time is an age (90s, 15m, 2h, 7d) or an ISO date and time, in local time unless it says otherwise.
+
+Exit codes: 0 done, whatever was found; 1 Redis does not answer; 2 wrong usage or declaration.
 """
 
 _SAMPLES: Final = 3

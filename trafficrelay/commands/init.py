@@ -12,7 +12,8 @@ from ..errors import DeclarationError
 from .saying import say
 
 _HELP: Final = """\
-Write a relay that works, relay.toml, and the module with its job, jobs.py, to start from.
+Write a relay that works, relay.toml, and the module with its job, jobs.py, to start from; and a .gitignore, where there
+is none, that keeps the data of `trafficrelay run` out of git.
 
 Files that are there are left as they are: then nothing is written, and the exit code is 2.
 
@@ -70,6 +71,12 @@ def on_hook(data):
 '''
 
 
+_IGNORED: Final = """\
+# The data of the Valkey that `trafficrelay run` starts.
+/.trafficrelay/
+"""
+
+
 def add(commands: Any) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
@@ -89,7 +96,9 @@ def run(options: argparse.Namespace) -> int:
     """Write the files, and say what to do next."""
     files = {"hooks.py": _PYTHON} if options.python else {"relay.toml": _TOML.format(schema=_schema_line())}
     directory: Path = options.directory
-    _write(directory, files | {"jobs.py": _JOBS})
+    # Somebody's own may say it already, or mean it not to be said.
+    more = {} if _is_there(directory / ".gitignore") else {".gitignore": _IGNORED}
+    _write(directory, files | {"jobs.py": _JOBS} | more)
     target = "hooks:relay" if options.python else "relay.toml"
     say(f"Wrote {' and '.join(str(directory / name) for name in (*files, 'jobs.py'))}. Next:")
     say("")
@@ -109,7 +118,7 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
     Raises:
         DeclarationError: one is there, or cannot be written.
     """
-    there = [str(directory / name) for name in files if (directory / name).exists() or (directory / name).is_symlink()]
+    there = [str(directory / name) for name in files if _is_there(directory / name)]
     if there:
         raise DeclarationError(
             f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} there already, and nothing was written. "
@@ -130,6 +139,10 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
         raise DeclarationError(
             f"{directory} cannot be written to: {error.strerror or type(error).__name__}."
         ) from error
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _schema_line() -> str:

@@ -67,6 +67,7 @@ def run_pause(options: argparse.Namespace) -> int:
     # See the package.
     from ..outbox.pauses import REFUSE, SPOOL, Pauses
     from .connecting import check_rule, client_of, load
+    from .hints import hint
 
     if options.spool and not options.rule:
         raise DeclarationError("--spool needs the rule of the route that is to be paused.")
@@ -76,10 +77,8 @@ def run_pause(options: argparse.Namespace) -> int:
         if options.rule:
             check_rule(options.rule, (route.rule for route in relay.routes), options.target)
             if options.spool and relay.spool is None:
-                raise DeclarationError(
-                    f'{options.target} has no spool to keep events in. Say Relay(…, spool="spool.db"), or pause '
-                    "without --spool: then senders get 503."
-                )
+                text = f'{options.target} has no spool to keep events in. Say Relay(spool="spool.db"), or pause '
+                raise DeclarationError(hint(f"{text}without --spool: then senders get 503.", options.target))
             pauses.pause(options.rule, SPOOL if options.spool else REFUSE)
         _say(pauses, relay, as_json=options.json)
     return 0

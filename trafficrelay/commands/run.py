@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _HELP: Final = """\
 Serve a relay, and run what it needs.
 
-Without a Redis URL it starts a Valkey of its own that keeps its data in --data, and a worker.
+Without a Redis URL it starts a Valkey of its own that keeps its data in --data, and a worker. Jobs that this worker
+could not import are told, and it starts all the same.
 The Redis is that of --redis, then the relay's own, then $TRAFFICRELAY_REDIS_URL.
 
     trafficrelay run shop.hooks:relay
@@ -58,6 +59,7 @@ def _serve(options: argparse.Namespace) -> None:
     from ..standalone.serve import free_port, missing_extra, serve
     from ..standalone.sweeping import sweeping
     from ..standalone.target import load_target
+    from .job_faults import looking
 
     relay = load_target(options.target)
     if importlib.util.find_spec("granian") is None:
@@ -78,15 +80,17 @@ def _serve(options: argparse.Namespace) -> None:
         embedded: Embedded | None = None
         if not own:
             queues = () if options.no_worker else relay.queues
-            embedded = stack.enter_context(
-                Embedded(
-                    options.data,
-                    queues,
-                    serializer=relay.serializer_name,
-                    grace=options.stop_timeout,
-                    fsync="always" if relay.fsync else "everysec",
+            # Where the workers are others', the jobs' code may be elsewhere.
+            with looking(options.target) if queues else contextlib.nullcontext():
+                embedded = stack.enter_context(
+                    Embedded(
+                        options.data,
+                        queues,
+                        serializer=relay.serializer_name,
+                        grace=options.stop_timeout,
+                        fsync="always" if relay.fsync else "everysec",
+                    )
                 )
-            )
             embedded.watch(on_end=lambda: os.kill(os.getpid(), signal.SIGTERM))
             url = embedded.url
         data = embedded.data if embedded else None

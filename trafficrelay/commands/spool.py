@@ -43,7 +43,7 @@ it makes dead letters of the events that Redis does not know: whether they have 
     trafficrelay spool drain shop.hooks:relay --file spool.db.corrupt-20260102T030405Z
 """
 
-_NO_SPOOL: Final = '{} has no spool. Say Relay(…, spool="spool.db"), or --file PATH.'
+_NO_SPOOL: Final = '{} has no spool. Say Relay(spool="spool.db"), or --file PATH.'
 _MOST_REASONS: Final = 1_000
 _LOOK_EVERY: Final = 0.3
 _COUNTS: Final = (Column("events", right=True, least=8), Column(""))
@@ -167,10 +167,11 @@ def _drain(options: argparse.Namespace) -> int:
 def _drain_own(options: argparse.Namespace, relay: Relay, outbox: RQOutbox) -> int:
     from ..outbox.drain import Drain
     from ..outbox.spool_file import SpoolFile
+    from .hints import hint
     from .progress import Progress
 
     if relay.spool is None:
-        raise DeclarationError(_NO_SPOOL.format(options.target))
+        raise DeclarationError(hint(_NO_SPOOL.format(options.target), options.target))
     path = relay.spool.file
     with closing(SpoolFile(path, max_size=relay.spool.size)) as file, Progress() as progress:
         if file.empty():
@@ -263,13 +264,14 @@ def _meant(options: argparse.Namespace) -> tuple[Path, Spool | None]:
 
 def _own(options: argparse.Namespace) -> Spool:
     # See the package.
+    from .hints import hint
     from .reading import read_target
 
     if not options.target:
         raise DeclarationError("Say MODULE:RELAY, or --file PATH.")
     spool = read_target(options.target).spool
     if spool is None:
-        raise DeclarationError(_NO_SPOOL.format(options.target))
+        raise DeclarationError(hint(_NO_SPOOL.format(options.target), options.target))
     return spool
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from ..delivery.destination import CloudEvents, chosen
+from ..delivery.order import DELIVER, Order
+from ..outbox.handover import Job
+from ..route import Route
 from .describing import verifier
 from .saying import count, say, shown
 from .trying import Stage, Tried, Whole, shown_data
 
 _INDENT: Final = "   "
+_STEP: Final = 2
+_WIDTH: Final = 100
 
 
 def as_json(whole: Whole) -> dict[str, Any]:
@@ -64,7 +70,21 @@ def _tell(tried: Tried, whole: Whole) -> None:
     elif tried.state == "dropped":
         say("Dropped: it becomes no job, and its sender is told that it was accepted.")
     for job in tried.jobs:
-        _data(f"Job {job.function} in queue {job.queue}", (job.data,))
+        if job.function == DELIVER:
+            _delivery(whole.route, job, before)
+        else:
+            _data(f"Job {job.function} in queue {job.queue}", (job.data,), above=before)
+
+
+def _delivery(route: Route, job: Job, before: tuple[Any, ...]) -> None:
+    order = Order.from_dict(job.data)
+    found = chosen(route.destinations, order.to)
+    where = f"{found.name} ({found.label})" if found else order.to
+    form = ", as a CloudEvent" if found and isinstance(found.form, CloudEvents) else ""
+    if order.raw is None:
+        _data(f"Delivery to {where} in queue {job.queue}{form}", (order.data,), above=before)
+    else:
+        say(f"Delivery to {where} in queue {job.queue}: the body as it came, {len(order.raw):,} bytes")
 
 
 def _stage(number: int, stage: Stage, before: tuple[Any, ...]) -> None:
@@ -77,12 +97,32 @@ def _stage(number: int, stage: Stage, before: tuple[Any, ...]) -> None:
         _data(title, stage.items)
 
 
-def _data(title: str, items: tuple[Any, ...]) -> None:
+def _data(title: str, items: tuple[Any, ...], *, above: tuple[Any, ...] = ()) -> None:
+    """Write data; what is long and stands above already is not written again."""
+    shown_items = [shown_data(item) for item in items]
+    lines = [line for item in shown_items for line in _lines(item, _WIDTH)]
+    if len(lines) > len(items) and shown_items == [shown_data(item) for item in above]:
+        say(f"{title}: as above")
+        return
     say(title)
-    for item in items:
-        # ASCII: what a sender wrote cannot command the terminal.
-        for line in json.dumps(shown_data(item), indent=2).splitlines():
-            say(f"{_INDENT}{line}")
+    for line in lines:
+        say(f"{_INDENT}{line}")
+
+
+def _lines(data: Any, width: int) -> list[str]:
+    """Write data as JSON: in one line what fits into it, and of what does not a line for each key or item."""
+    # ASCII: what a sender wrote cannot command the terminal.
+    whole = json.dumps(data)
+    if len(whole) <= width or not data or not isinstance(data, dict | list):
+        return [whole]
+    pairs = data.items() if isinstance(data, dict) else (("", item) for item in data)
+    lines = []
+    for key, value in pairs:
+        first, *rest = _lines(value, width - _STEP)
+        lines += [f"{json.dumps(key)}: {first}" if isinstance(data, dict) else first, *rest]
+        lines[-1] += ","
+    opening, closing = "{}" if isinstance(data, dict) else "[]"
+    return [opening, *(f"{'':{_STEP}}{line}" for line in [*lines[:-1], lines[-1].removesuffix(",")]), closing]
 
 
 def _event(tried: Tried) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--header", metavar="'NAME: VALUE'", action="append", default=[], type=_header, help="a header; repeatable"
     )
-    parser.add_argument("--content-type", metavar="TYPE", help="what the body is; told by the file's name if left out")
+    parser.add_argument(
+        "--content-type", metavar="TYPE", type=_media_type, help="what the body is; told by the file's name if left out"
+    )
     parser.add_argument("--method", help="the request's method; the route's own if left out")
     parser.add_argument("--query", metavar="QUERY", help="the query string, without the question mark")
     parser.add_argument("--verify", action="store_true", help="verify the sender too")
@@ -57,6 +59,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         tell(whole)
     return int(not whole.accepted)
+
+
+def _media_type(text: str) -> str:
+    if "/" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no media type, such as application/json")
+    return text
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -25,11 +25,26 @@ def config_file() -> Path:
         ConfigError: there is none.
     """
     named = os.environ.get(CONFIG_VARIABLE)
-    file = Path(named or _USUAL).expanduser().absolute()
+    file = home(named or _USUAL)
     if not file.is_file():
         whence = f"{CONFIG_VARIABLE} names it" if named else f"Name another one with {CONFIG_VARIABLE}"
         raise ConfigError(f"There is no file {file}. {whence}.", file=str(file))
     return file
+
+
+def home(path: str | os.PathLike[str]) -> Path:
+    """Give the absolute path of a file, with `~` as somebody's home.
+
+    Raises:
+        ConfigError: it is nobody's, or no file can be called so.
+    """
+    name = os.fspath(path)
+    if "\0" in name:
+        raise ConfigError("No file has a NUL character in its name.", file="")
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(f"The home that {name} begins with cannot be found.", file=name) from error
 
 
 def put_on_path(file: Path) -> None:

@@ -19,8 +19,13 @@ DOTTED: Final = r"[^\s.:/\\]+(\.[^\s.:/\\]+)+"
 _SAYS: Final = 'the dotted name of a function, such as "shop.hooks.push"'
 
 
-def imported(name: str, at: Place) -> Any:
+def imported(name: str, at: Place, *, callable_: bool = True) -> Any:
     """Import a function by its dotted name.
+
+    Args:
+        name: the name.
+        at: where it stands.
+        callable_: whether it has to be a function.
 
     Raises:
         ConfigError: its module cannot be imported, or has no such function.
@@ -41,7 +46,7 @@ def imported(name: str, at: Place) -> Any:
             found = getattr(found, step)
         except AttributeError:
             raise at.fault(_missing(module, ".".join(inner))) from None
-    if not callable(found):
+    if callable_ and not callable(found):
         raise at.fault(f"{name} is no function; its type is {type(found).__name__}.")
     return found
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from ..errors import ConfigError, DeclarationError
@@ -143,10 +143,12 @@ class Choice:
     Attributes:
         values: those, and what the declaration takes for each.
         hidden: whether errors do not repeat what else was written.
+        words: what errors say it is, where more may be written than these strings.
     """
 
     values: Mapping[str, Any]
     hidden: bool = False
+    words: str = ""
 
     @classmethod
     def of(cls, *values: str) -> Choice:
@@ -156,6 +158,8 @@ class Choice:
     @property
     def says(self) -> str:
         """The strings."""
+        if self.words:
+            return self.words
         names = [f'"{value}"' for value in self.values]
         return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
@@ -261,6 +265,9 @@ class Either:
         kind = self.kinds.get(type(value))
         if kind is None:
             raise refuse(at, self.says, value, hidden=self.hidden)
+        if isinstance(kind, Choice):
+            # A string that is none of them may have been meant as any of the others.
+            kind = replace(kind, words=self.says)
         return kind.read(value, at)
 
     def schema(self, definitions: Definitions) -> Schema:

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..relay import Relay
 from . import relays
+from .finding import home
 from .lines import Lines
 from .place import Place, Source
 
@@ -25,18 +26,18 @@ def load(path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = No
     Raises:
         ConfigError: it cannot be read, or something in it cannot be.
     """
-    file = Path(path).expanduser().absolute()
+    file = home(path)
     name = _shown(file)
     text = _read(file, name)
     document = _parse(text, name)
-    counts = {table: len(value) for table, value in document.items() if isinstance(value, list)}
-    source = Source(name, file.parent, Lines(text, counts), os.environ if environ is None else environ)
+    source = Source(name, file.parent, Lines(text), os.environ if environ is None else environ)
     return relays.read(document, Place(source))
 
 
 def _read(file: Path, name: str) -> str:
     try:
-        return file.read_bytes().decode()
+        # Windows' editors and shells begin a file with a byte order mark.
+        return file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"There is no file {name}.", file=name) from None
     except OSError as error:

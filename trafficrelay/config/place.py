@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,11 +21,14 @@ _PYTHONS_WORDS: Final = (
     (re.compile(r"\bTrue\b"), "true"),
     (re.compile(r"\bFalse\b"), "false"),
     (re.compile(r"\bwith_\b"), "with"),
-    (re.compile(r"(\"[^\"]+\"): "), r"\1 = "),
-    (re.compile(r"\b([a-z_]+)=(?=[\"\[{(0-9…])"), r"\1 = "),
+    (re.compile(r"\b([a-z_]+)=(?=[\"\[{(0-9…]|true\b|false\b)"), r"\1 = "),
     (re.compile(r"\b([a-z_]+)=(?=[\s,;.)]|$)"), r"\1"),
 )
-"""What errors say to those who write Python, and what they are to say of a file."""
+"""What errors say to those who write Python, and what they are to say of a file: outside of quotes."""
+
+_QUOTED: Final = re.compile(r"\"[^\"]*\"")
+_NUMBERED: Final = re.compile(r"\"([0-9]+)\"")
+_COLON: Final = re.compile(r"(\"[0-9]+\"): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,20 @@ class Place:
         source, table, key = self.source, self.table, self.key
         line = source.lines.find(self.section, self.path)
         where = [source.name, f"line {line}" if line else "", table, key]
-        message = f"{', '.join(word for word in where if word)}: {text}"
+        message = _line(f"{', '.join(word for word in where if word)}: {text}")
         return ConfigError(message, file=source.name, table=table, key=key, line=line)
+
+    def file(self, name: str) -> Path:
+        """Give the file that is named here: a relative name begins in the folder of this one.
+
+        Raises:
+            ConfigError: it begins with the home of a user whom there is not.
+        """
+        try:
+            return self.source.folder / Path(name).expanduser()
+        except RuntimeError:
+            # The name is not repeated: somebody may have written a secret here.
+            raise self.fault("The file that this names begins with ~, and whose home that is cannot be told.") from None
 
     def translated(self, error: DeclarationError, *, known: Iterable[str] = ()) -> ConfigError:
         """Make the error that says here what a declaration said of what was made of this table.
@@ -101,10 +117,23 @@ class Place:
 
 
 def toml_words(text: str) -> str:
-    """Give a sentence that was made for Python's users in the words of a file: `job = "…"` for `job="…"`."""
+    """Give a sentence that was made for Python's users in the words of a file: `job = "…"` for `job="…"`.
+
+    What stands in quotes was written by somebody, and is left as it is.
+    """
+    quoted: list[str] = _QUOTED.findall(text)
+    numbers = itertools.count()
+    text = _QUOTED.sub(lambda _: f'"{next(numbers)}"', text)
     for pattern, words in _PYTHONS_WORDS:
         text = pattern.sub(words, text)
-    return text
+    text = _COLON.sub(_equals, text)
+    return _NUMBERED.sub(lambda match: quoted[int(match[1])], text)
+
+
+def _equals(match: re.Match[str]) -> str:
+    """Write a colon as an equals sign where it is a dict's, and not a sentence's."""
+    before = match.string[: match.start()]
+    return f"{match[1]} = " if before.count("{") > before.count("}") else match[0]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -123,6 +152,13 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= 60 and value.isprintable() else "this string"
     return kind_of(value)
+
+
+def _line(text: str) -> str:
+    """Make one line of a text, whatever keys the file has."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split("\n"))
+    )
 
 
 def kind_of(value: Any) -> str:

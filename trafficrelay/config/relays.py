@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from ..errors import ConfigError, DeclarationError
 from ..relay import Relay
 from ..route import Route
 from ..spool import Spool
-from .functions import DOTTED
+from .functions import DOTTED, imported
 from .kinds import Definitions, Either, Flag, ListOf, Made, Schema, Text, Whole
 from .place import Place, kind_of
 from .routes import ROUTE
@@ -42,7 +41,16 @@ def _url(url: str, at: Place) -> str:
 
 
 def _path(name: str, at: Place) -> str:
-    return str(at.source.folder / Path(name).expanduser())
+    return str(at.file(name))
+
+
+def _serializer(name: str, at: Place) -> str:
+    """Import a serializer of one's own: otherwise what is wrong with it is told only when a Redis is asked."""
+    if name not in ("json", "pickle"):
+        found = imported(name, at, callable_=False)
+        if not (callable(getattr(found, "dumps", None)) and callable(getattr(found, "loads", None))):
+            raise at.fault(f"{name} is no serializer: that has the functions dumps and loads.")
+    return name
 
 
 _SPOOL_PATH: Final = Made(Text('the name of a file, such as "spool.db"', r"[^\x00]+"), _path)
@@ -76,7 +84,7 @@ RELAY_KEYS: Final = {
     "redis_env": Key(ONE_VARIABLE, "The environment variable with the Redis URL.", instead_of=["redis_url_env"]),
     "redis_file": Key(ONE_FILE, "The file with the Redis URL.", instead_of=["redis_url_file"]),
     "serializer": Key(
-        Text('"json", or the dotted name of a serializer', f"json|pickle|{DOTTED}"),
+        Made(Text('"json", or the dotted name of a serializer', f"json|pickle|{DOTTED}"), _serializer),
         'How RQ writes payloads; workers need the same. "json" keeps what cannot be trusted from running code.',
         default="pickle",
     ),

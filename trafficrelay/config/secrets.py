@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from .kinds import Either, Kind, ListOf, Made, Text
@@ -36,12 +36,12 @@ def from_environment(name: str, at: Place) -> str:
 
 
 def from_file(name: str, at: Place) -> bytes:
-    """Give what a file holds, without the line's end that editors put there.
+    """Give what a file holds, without the lines' ends that editors put there.
 
     Raises:
         ConfigError: it cannot be read, or is empty.
     """
-    path = at.source.folder / Path(name).expanduser()
+    path = at.file(name)
     try:
         with path.open("rb") as file:
             value = file.read(_LARGEST + 1)
@@ -51,7 +51,9 @@ def from_file(name: str, at: Place) -> bytes:
         raise at.fault(
             f"The file that this names cannot be read: {why}. Relative names begin in {at.source.folder}."
         ) from None
-    value = value.removesuffix(b"\n").removesuffix(b"\r")
+    value = value.rstrip(b"\r\n")
+    if value.startswith(codecs.BOM_UTF8):
+        raise at.fault("The file that this names begins with a byte order mark. Save it as UTF-8 without one.")
     if not value or len(value) > _LARGEST:
         raise at.fault("The file that this names is empty." if not value else "The file that this names is too large.")
     return value

@@ -130,7 +130,7 @@ RETRY: Final = Either(
 
 def none_or(kind: Kind) -> Kind:
     """Give a kind in whose place `"none"` may be said."""
-    none = Choice({"none": None}, hidden=True)
+    none = Choice({"none": None})
     if isinstance(kind, Text):
         return _NoneOrText(kind)
     return Either({str: none, int: kind}, f'{kind.says}, or "none"')

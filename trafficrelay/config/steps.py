@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from ..transforms import STEPS
@@ -75,7 +74,7 @@ def _table(name: str) -> Table:
 
 
 def _file(value: Any, at: Place) -> Any:
-    return str(at.source.folder / Path(value).expanduser()) if isinstance(value, str) else value
+    return str(at.file(value)) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)

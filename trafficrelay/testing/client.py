@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-import msgspec
-
 from ..app import make_app
 from ..errors import ClientError
 from ..pressure import Pressure
@@ -25,7 +23,20 @@ from .outbox import Backlog, StandInOutbox
 from .reading import Reader
 from .routing import Routing
 from .saved import SavedRequest, as_saved
-from .sending import TARGET, Options, checked, merged, several, typed, webtest
+from .sending import (
+    TARGET,
+    Options,
+    as_bytes,
+    as_json,
+    check_options,
+    check_path,
+    check_queue,
+    checked,
+    merged,
+    several,
+    typed,
+    webtest,
+)
 from .signing import Signed, signature
 from .tracebacks import users_part
 from .watching import WatchedIntake, watched
@@ -100,7 +111,7 @@ class RelayClient:
 
     def post_json(self, path: str, payload: Any, **options: Unpack[Options]) -> Answer:
         """Post a payload as JSON: whatever msgspec encodes, dates and dataclasses among it."""
-        return self.request("POST", path, msgspec.json.encode(payload), **typed(options, "application/json"))
+        return self.request("POST", path, as_json(payload), **typed(options, "application/json"))
 
     def post(self, path: str, body: bytes | str = b"", **options: Unpack[Options]) -> Answer:
         """Post a body as it is. Give its `content_type=`."""
@@ -131,13 +142,13 @@ class RelayClient:
         """Send a request of any method.
 
         Raises:
-            ClientError: it cannot be signed.
+            ClientError: it cannot be signed, or there is no such option.
             Exception: whatever the route's transform raises, unless the client says `raise_errors=False`.
         """
-        raw = body.encode() if isinstance(body, str) else body
+        raw = as_bytes(body)
         kind = options.pop("content_type", "")
         headers = {"Content-Type": kind} if kind else {}
-        return self._send(SavedRequest(method.upper(), quote(path, safe=TARGET), headers, raw), options)
+        return self._send(SavedRequest(method.upper(), quote(check_path(path), safe=TARGET), headers, raw), options)
 
     def send(self, request: SavedRequest | str | Path | bytes, **options: Unpack[Options]) -> Answer:
         """Send a saved request: a file, its bytes, or a `SavedRequest`. With `signed=True` it is signed anew.
@@ -232,12 +243,13 @@ class RelayClient:
             queue: the queue whose jobs are run; all, where left out.
 
         Raises:
-            ClientError: a function cannot be imported.
+            ClientError: a function cannot be imported, or there is no such queue.
             Exception: whatever a job raises. Those behind it wait on.
         """
         # rq and redis are imported with it, which is as much again as all else (measured: 285 modules).
         from .running import Runner
 
+        check_queue(self.relay, queue)
         runner = Runner(self.relay._serializer)
         results = []
         for waiting in [one for one in self._outbox.waiting if queue in (None, one.job.queue)]:
@@ -285,6 +297,7 @@ class RelayClient:
     # How it is done
 
     def _send(self, request: SavedRequest, options: Options) -> Answer:
+        check_options(options)
         how = checked(options.get("signed", self._signed))
         address = options.get("address", self._address)
         headers = merged(self._headers, request.headers, options.get("headers") or {})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypedDict
 
+import msgspec
+
 from ..errors import ClientError
+from ..relay import Relay
 from .signing import HOW, Signed
 
 __tracebackhide__ = True  # pytest shows the line of the test, and not those here
@@ -46,6 +50,69 @@ def checked(signed: Any) -> Signed:
         raise ClientError(f'signed is True, False, "wrong" or "tampered", not {signed!r}.')
     how: Signed = signed
     return how
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check the names of a request's options: one that is misspelt would be a test that passes for the wrong reason.
+
+    Raises:
+        ClientError: one is unknown.
+    """
+    for name in options:
+        if name not in Options.__annotations__:
+            raise ClientError(f"A request has no option {name}. {_nearest(name, Options.__annotations__)}")
+
+
+def check_queue(relay: Relay, queue: str | None) -> None:
+    """Check that a queue is one of a relay's.
+
+    Raises:
+        ClientError: it is not.
+    """
+    if queue is not None and queue not in relay.queues and not relay.dynamic_queues:
+        raise ClientError(f"None of the relay's jobs goes to a queue {queue}. {_nearest(queue, relay.queues)}")
+
+
+def check_path(path: Any) -> str:
+    """Check that something is a path.
+
+    Raises:
+        ClientError: it does not begin with a slash.
+    """
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ClientError(f'A path begins with a slash, such as "/github"; {path!r} does not.')
+    return path
+
+
+def as_bytes(body: Any) -> bytes:
+    """Give a body as it travels.
+
+    Raises:
+        ClientError: it is no body.
+    """
+    if isinstance(body, str):
+        return body.encode()
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise ClientError(f"A body is bytes or a string, not {type(body).__name__}. post_json sends data as JSON.")
+    return bytes(body)
+
+
+def as_json(payload: Any) -> bytes:
+    """Give a payload as JSON.
+
+    Raises:
+        ClientError: it holds what JSON cannot say.
+    """
+    try:
+        return msgspec.json.encode(payload)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ClientError(f"This payload cannot be said in JSON: {error}") from error
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}."
 
 
 def typed(options: Options, kind: str) -> Options:

@@ -21,6 +21,6 @@ relay = Relay(  # its Redis is that of TRAFFICRELAY_REDIS_URL
     failure_ttl="30d",
 )
 def push(event):
-    if event.headers["X-GitHub-Event"] != "push":
+    if event.headers.get("X-GitHub-Event", "push") != "push":
         return DROP
-    return {"repo": event.data["repository"]["full_name"], "commits": len(event.data["commits"])}
+    return {"repo": event.data.get("repository", {}).get("full_name"), "commits": len(event.data.get("commits", []))}
