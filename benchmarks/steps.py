@@ -89,6 +89,7 @@ STEPS: dict[str, t.Step | t.Chain | Callable[[Event], Any]] = {
     "split": t.split("list"),
     "with_request": t.with_request(headers=["X-GitHub-Event"], params=["shop"], address=True),
     "validate": t.validate(SCHEMA),
+    "validate, not allowed": t.validate({"properties": {"sender": {"type": "string"}}}, invalid="skip"),
     "typed": t.typed(typed_transform),
     "a function": t.Chain([t.set({"source": "github"}), same]),
     "a chain of five": t.Chain(

@@ -7,11 +7,13 @@ import encodings
 import gzip
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
 from tests.support import make_event
 from trafficrelay.body import MAX_FIELDS, read_data, read_events, read_query
+from trafficrelay.body.text import _CHARSETS, _OTHER_PERCENT
 from trafficrelay.errors import Malformed, UnsupportedBody
 from trafficrelay.event import Event
 
@@ -198,6 +200,43 @@ def test_form_gives_a_dict_with_repeated_keys_as_lists(body: bytes, data: Any) -
 def test_form_is_read_in_the_charset_that_it_names(body: bytes) -> None:
     """A form is read in the charset that it names."""
     assert read(body, f"{FORM}; charset=latin-1") == {"a": "é"}
+
+
+@pytest.mark.parametrize(
+    ("value", "charset"),
+    [
+        ("é%41", "utf-8"),
+        ("é%zz%4", "utf-8"),
+        ("%%%é%C3%A9\\x41\\", "utf-8"),
+        ("é%E9%", "windows-1252"),
+        ("ア%41%83%41", "shift_jis"),
+        ("x" * 16_383 + "é%41" + "%C3%A9" * 9_000, "utf-8"),
+    ],
+)
+def test_form_with_characters_and_escapes_is_read_as_python_reads_it(value: str, charset: str) -> None:
+    """A form in which there are other characters beside escapes, whole ones and broken, is read as Python reads it."""
+    expected = unquote_plus(value, encoding=charset, errors="replace")
+
+    assert read(b"a=" + value.encode(charset), f"{FORM}; charset={charset}") == {"a": expected}
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-8-sig", "iso2022_jp", "cp037"])
+def test_escapes_beside_characters_of_an_odd_charset_are_utf_8(charset: str) -> None:
+    """Escapes beside characters of a charset in which a percent sign is no byte of its own are UTF-8."""
+    text = "a=é%C3%A9" if charset != "iso2022_jp" else "a=ゴ%C3%A9"
+
+    assert read(text.encode(charset), f"{FORM}; charset={charset}") == {"a": text[2] + "é"}
+
+
+@pytest.mark.parametrize("charset", sorted(_CHARSETS))
+def test_percent_sign_is_a_byte_of_its_own_in_every_other_charset(charset: str) -> None:
+    """A percent sign, and a hexadecimal digit after it, is a byte of its own in every other charset."""
+    signs = "%0123456789abcdefABCDEF"
+    some = [chr(code) for code in (*range(128), *range(0xA0, 0x100), *range(0x400, 0x460), *range(0x3040, 0x30FF))]
+    others = "".join(one for one in some if one != "%").encode(charset, "ignore")
+
+    own = b"%" not in others and signs.encode(charset, "replace") == signs.encode()
+    assert own is (charset not in _OTHER_PERCENT)
 
 
 def test_form_may_have_as_many_fields_as_the_limit() -> None:

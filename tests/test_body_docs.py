@@ -14,7 +14,8 @@ from webtest import TestApp, Upload
 from tests.support import make_event, make_relay, make_route
 from trafficrelay import MemoryOutbox, Relay
 from trafficrelay.body import MAX_FIELDS, read_events
-from trafficrelay.body.compression import MAX_CODINGS
+from trafficrelay.body.cloudevents import MAX_ATTRIBUTES
+from trafficrelay.body.compression import MAX_CODINGS, MAX_MEMBERS
 from trafficrelay.body.items import NDJSON
 from trafficrelay.transform import MAX_DEPTH, MAX_ITEMS
 
@@ -117,6 +118,8 @@ TRIED: dict[str, list[tuple[bytes, dict[str, str]]]] = {
     ],
     "an empty body that says JSON": [(b"", JSON)],
     "a line or an item that is no JSON": [(b"[1, x]", JSON), (b"1\nx", {"Content-Type": "application/x-ndjson"})],
+    "a body that is null": [(b"null", JSON)],
+    "an item of a split that is null": [(b"[1, null]", JSON), (b"1\nnull", {"Content-Type": "application/x-ndjson"})],
     "bytes that are not in the charset that they name": [(b"\xff", {"Content-Type": "text/plain"})],
     "a form with more than 1,000 fields": [
         (b"a&" * MAX_FIELDS + b"a", {"Content-Type": "application/x-www-form-urlencoded"})
@@ -135,6 +138,9 @@ TRIED: dict[str, list[tuple[bytes, dict[str, str]]]] = {
         (b"x" + gzip.compress(b"1"), JSON | {"Content-Encoding": "gzip"}),
         (gzip.compress(b"1") + b"x", JSON | {"Content-Encoding": "gzip"}),
     ],
+    "a compressed body of more than 1,000 members or frames": [
+        (gzip.compress(b"") * (MAX_MEMBERS + 1), JSON | {"Content-Encoding": "gzip"})
+    ],
     # tests/test_compression.py makes one that is otherwise whole; this is the header of a frame with a window of 16 MB.
     "a body in zstd with a window of more than 8 MB": [
         (bytes.fromhex("28b52ffd0070") + bytes.fromhex("090000") + b"1", JSON | {"Content-Encoding": "zstd"})
@@ -147,6 +153,9 @@ TRIED: dict[str, list[tuple[bytes, dict[str, str]]]] = {
     "a CloudEvent with both `data` and `data_base64`, or with base64 that is none": [
         (json.dumps({**EVENT, "data_base64": "AA=="}).encode(), CLOUDEVENT),
         (b'{"specversion": "1.0", "id": "1", "source": "/", "type": "t", "data_base64": "x"}', CLOUDEVENT),
+    ],
+    "a CloudEvent whose attributes have more than 32 KB together": [
+        (json.dumps({**EVENT, "x": "x" * 33_000}).encode(), CLOUDEVENT)
     ],
     "a body over `max_body`, as it comes or inflated": [
         (b"1" * (MAX_BODY + 1), {}),
@@ -161,6 +170,11 @@ TRIED: dict[str, list[tuple[bytes, dict[str, str]]]] = {
     "a multipart type other than `multipart/form-data`, or any without its package": [
         (field("a") + b"--x--", {"Content-Type": "multipart/mixed; boundary=x"})
     ],
+    "with `split=True` a body that is neither JSON nor NDJSON, nor a CloudEvent": [
+        (b"a=1", {"Content-Type": "application/x-www-form-urlencoded"}),
+        (b"[1]", {"Content-Type": "text/plain"}),
+        (b"[1]", {}),
+    ],
 }
 
 
@@ -172,7 +186,7 @@ def test_each_row_of_what_is_refused_is_tried() -> None:
 @pytest.mark.parametrize("row", list(TRIED))
 def test_what_is_refused_is_answered_as_its_row_says(row: str) -> None:
     """What is refused is answered as its row says."""
-    relay, outbox = make_relay(make_route(split=True, max_body=MAX_BODY))
+    relay, outbox = make_relay(make_route(split="item" in row or "split" in row, max_body=MAX_BODY))
     app = TestApp(relay.app)
 
     for body, headers in TRIED[row]:
@@ -181,13 +195,14 @@ def test_what_is_refused_is_answered_as_its_row_says(row: str) -> None:
         assert REFUSED[row].startswith(str(answer.status_code))
         assert ("Accept-Encoding" in REFUSED[row]) == ("Accept-Encoding" in answer.headers)
         assert answer.json["detail"]
-        assert "number" not in REFUSED[row] or re.search("(Item|Line) 2", answer.json["detail"])
+        assert "its number" not in REFUSED[row] or re.search("(Item|Line) 2", answer.json["detail"])
     assert not outbox.jobs
 
 
 def test_its_numbers_are_those_of_the_code() -> None:
     """Its numbers are those of the code."""
-    assert (MAX_DEPTH, MAX_FIELDS, MAX_ITEMS, MAX_CODINGS) == (100, 1000, 1000, 2)
+    assert (MAX_DEPTH, MAX_FIELDS, MAX_ITEMS, MAX_CODINGS, MAX_MEMBERS) == (100, 1000, 1000, 2, 1000)
+    assert MAX_ATTRIBUTES == 32 * 1024
     assert {"application/x-ndjson", "application/jsonl"} < NDJSON
 
 

@@ -14,6 +14,7 @@ from trafficrelay import DROP, DeclarationError, Event, Rejected, TransformError
 from trafficrelay import transforms as t
 from trafficrelay.transform import MAX_ITEMS, apply
 from trafficrelay.transforms import Chain
+from trafficrelay.transforms.spending import MAX_REPEATED
 
 
 @dataclasses.dataclass
@@ -23,6 +24,10 @@ class Order:
 
 
 class Line(msgspec.Struct):
+    text: str
+
+
+class OtherLine(msgspec.Struct):
     text: str
 
 
@@ -144,6 +149,70 @@ def test_a_generator_without_an_end_is_not_waited_for() -> None:
         results([endless, t.drop_if("@")], None)
     with pytest.raises(TransformError, match="more than 10000 items"):
         list(Chain([endless]).trace(make_event()))
+
+
+def test_the_items_of_all_splits_of_an_event_are_counted_together() -> None:
+    data = {"a": [0] * 150, "b": [1] * 150}
+    splits = [t.split("a", rest=True), t.split("b", rest=True), t.drop_if("a == `0`")]
+
+    with pytest.raises(TransformError, match=r"^split b, each with the rest gave more than 10000 items"):
+        results(splits, data)
+    with pytest.raises(TransformError, match="more than 10000 items"):
+        list(Chain(splits).trace(make_event(data=data)))
+    assert results(splits, {"a": [0] * 90, "b": [1] * 90}) == []
+
+
+def test_what_the_items_of_all_splits_repeat_is_bounded() -> None:
+    items, text = [0] * 1_000, "x" * 8_000
+    step = t.split("items", rest=True)
+
+    assert len(results([step], {"items": items, "rest": text})) == 1_000
+    for much in (text + text[:1_000], [0] * 600, {str(number): None for number in range(300)}, {text + text: 1}):
+        event = make_event(data={"items": items, "rest": much})
+        for work in (Chain([step]), step, lambda event: list(Chain([step]).trace(event))):
+            with pytest.raises(TransformError, match="split items, each with the rest would repeat more than 8 MB"):
+                apply(work, event)
+
+
+def test_what_two_splits_repeat_counts_together() -> None:
+    data = {"a": [0] * 50, "b": [0] * 50, "rest": "x" * 1_000}
+    splits = [t.split("a", rest=True), t.split("b", rest=True), t.drop_if("a == `0`")]
+
+    assert results(splits, data) == []
+    with pytest.raises(TransformError, match="split b, each with the rest would repeat more than 8 MB"):
+        results(splits, data | {"rest": "x" * 4_000})
+
+
+def test_what_is_repeated_by_nothing_may_be_large() -> None:
+    large = "x" * (MAX_REPEATED + 1)
+
+    assert results([t.split("items", rest=True)], {"items": [1], "rest": large}) == [{"items": 1, "rest": large}]
+    assert results([t.split("items", rest=True)], {"items": [], "rest": large}) == []
+    assert results([t.split("items", rest=True)], {"items": [large, large]}) == [{"items": large}] * 2
+    assert results([t.split("items")], {"items": [1, 2], "rest": large}) == [1, 2]
+    assert results([t.split("items", rest=True, missing="skip")], {"rest": large}) == [{"rest": large}]
+
+
+def test_a_function_within_a_chain_gets_objects_of_a_function_as_its_type() -> None:
+    def lines(event: Event) -> Any:
+        return [Line("a"), Line("b")]
+
+    def orders(event: Event) -> Any:
+        return {"x": Order(1, ["a"]), "y": {"id": 2, "lines": []}}
+
+    def joined(lines: list[OtherLine]) -> Any:
+        return [line.text for line in lines]
+
+    def ids(orders: dict[str, Order]) -> Any:
+        return [order.id for order in orders.values()]
+
+    def texts(lines: list[str]) -> Any:
+        return lines
+
+    assert results([lines, joined], None) == [["a", "b"]]
+    assert results([orders, ids], None) == [[1, 2]]
+    with pytest.raises(Rejected, match=r"^\[0\]: expected `str`, got `object`\.$"):
+        results([lines, texts], None)
 
 
 def test_a_chain_within_a_chain_is_its_steps() -> None:

@@ -15,6 +15,7 @@ from webtest import TestApp
 
 from tests.support import make_event, make_relay, make_route
 from trafficrelay.body import read_data, read_events
+from trafficrelay.body.cloudevents import MAX_ATTRIBUTES
 from trafficrelay.errors import Malformed, TooManyItems
 from trafficrelay.event import Event
 from trafficrelay.transform import MAX_ITEMS
@@ -158,7 +159,7 @@ def test_document_holds_the_attributes_and_the_data() -> None:
 @pytest.mark.parametrize(
     ("said", "data"),
     [
-        ({"data": None}, None),
+        ({"data": None}, {"q": "1"}),  # null is the same as absent
         ({"data": "<a/>"}, "<a/>"),
         ({"data": 0}, 0),
         ({"data_base64": base64.b64encode(b"\0\xff").decode()}, b"\0\xff"),
@@ -170,6 +171,29 @@ def test_document_holds_the_attributes_and_the_data() -> None:
 def test_data_of_a_document_is_its_value_or_bytes(said: dict[str, Any], data: Any) -> None:
     """The data of a document is the value of `data`, or the bytes of `data_base64`."""
     assert structured(ATTRIBUTES | said, query={"q": "1"}).data == data
+
+
+def test_binary_event_of_null_has_no_data() -> None:
+    """A binary event whose body is null has no data, like a structured one, and is no bad request."""
+    (event,) = read(b"null", {**HEADERS, "Content-Type": "application/json"}, query={"q": "1"})
+
+    assert event.data == {"q": "1"}
+
+
+@pytest.mark.parametrize("key", ["x", "subject"])
+def test_attributes_that_are_too_long_are_malformed(key: str) -> None:
+    """Attributes of more than 32 KB are malformed in each mode: every job would carry them."""
+    room = MAX_ATTRIBUTES - sum(len(name) + len(value) for name, value in ATTRIBUTES.items()) - len(key)
+    fits, long = ATTRIBUTES | {key: "é" * room}, ATTRIBUTES | {key: "é" * (room + 1)}
+
+    assert structured(fits).cloudevent == fits
+    assert [event.cloudevent for event in batch([fits, fits])] == [fits, fits]
+    with pytest.raises(Malformed, match="The CloudEvent has attributes of more than 32 KB"):
+        structured(long)
+    with pytest.raises(Malformed, match="Item 2 has attributes of more than 32 KB"):
+        batch([fits, long])
+    with pytest.raises(Malformed, match="32 KB"):
+        read(b"1", {f"ce-{name}": value.replace("é", "e") for name, value in long.items()})
 
 
 def test_document_is_read_in_its_charset_and_inflated() -> None:

@@ -133,6 +133,15 @@ def test_something_behind_a_body_is_malformed(name: str, garbage: bytes) -> None
         inflate(whole + garbage, coding, MIB)
 
 
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_what_follows_a_member_and_is_none_is_said_to_be_what_is_wrong(name: str) -> None:
+    """What follows a member and is none, as zeros that fill a block up, is said to be what is wrong."""
+    whole, coding = compressed(name, PLAIN)
+
+    with pytest.raises(Malformed, match="What follows in the compressed body"):
+        inflate(whole + bytes(100), coding, MIB)
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, br"])
 @pytest.mark.parametrize("body", [PLAIN, b"\0", b"\xff" * 100, b"x"], ids=["json", "0", "ff", "x"])
 def test_body_that_is_not_in_its_coding_is_malformed(body: bytes, coding: str) -> None:

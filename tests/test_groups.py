@@ -431,6 +431,22 @@ def test_a_long_header_is_not_carried_by_very_many_jobs(split: bool) -> None:
     app.post_json("/in", [0] * 1000, status=202)
 
 
+def test_long_attributes_are_not_carried_by_very_many_jobs() -> None:
+    """A CloudEvent's are in each of its jobs, too."""
+
+    def each(event: Any) -> Iterator[int]:
+        yield from event.data
+
+    relay = Relay(outbox=MemoryOutbox())
+    relay.add(a_split(split=False, transform=each))
+    event = {"specversion": "1.0", "id": "1", "source": "/", "type": "a", "long": "x" * 30_000, "data": [0] * 1000}
+    app = TestApp(relay.app)
+    kind = "application/cloudevents+json"
+
+    assert app.post("/in", json.dumps(event).encode(), {"Content-Type": kind}, status=413)
+    assert app.post("/in", json.dumps(event | {"data": [0] * 100}).encode(), {"Content-Type": kind}, status=202)
+
+
 def test_events_that_are_dropped_do_not_count_for_the_rate() -> None:
     """They are no events that its jobs have to keep up with."""
 

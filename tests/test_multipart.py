@@ -312,7 +312,7 @@ def test_form_that_is_read_again_gives_the_same() -> None:
     """A form that is read again gives the same."""
     event = make_event(body=part('name="a"', b"1") + b"--x--", data=None, headers={"Content-Type": MULTIPART})
 
-    (read_once,) = read_events(event, limit=MIB, split=True)
+    (read_once,) = read_events(event, limit=MIB)
 
     assert (read_once.id, read_once.data) == (event.id, {"a": "1"})
     assert read_events(read_once, limit=MIB) == [read_once]

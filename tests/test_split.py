@@ -14,7 +14,7 @@ from webtest import TestApp
 
 from tests.support import make_event, make_relay, make_route
 from trafficrelay.body import read_data, read_events
-from trafficrelay.errors import Malformed, Refusal, TooManyItems
+from trafficrelay.errors import Malformed, Refusal, TooManyItems, UnsupportedBody
 from trafficrelay.event import Event
 from trafficrelay.transform import MAX_DEPTH, MAX_ITEMS
 
@@ -33,12 +33,12 @@ def split(body: bytes, content_type: str = JSON, *, read_as: str = "", **fields:
 
 def test_each_item_of_an_array_is_an_event_of_its_own() -> None:
     """Each item of an array is an event of its own, and its body the item's bytes."""
-    whole = make_event(body=b' [ {"a": 1e2} ,\n"x",null , [1, 2]]', data=None, query={"q": "1"})
+    whole = make_event(body=b' [ {"a": 1e2} ,\n"x",false , [1, 2]]', data=None, query={"q": "1"})
 
     events = split(whole.body, query={"q": "1"})
 
-    assert [event.body for event in events] == [b'{"a": 1e2}', b'"x"', b"null", b"[1, 2]"]
-    assert [event.data for event in events] == [{"a": 100.0}, "x", None, [1, 2]]
+    assert [event.body for event in events] == [b'{"a": 1e2}', b'"x"', b"false", b"[1, 2]"]
+    assert [event.data for event in events] == [{"a": 100.0}, "x", False, [1, 2]]
     assert len({event.id for event in events} | {whole.id}) == 5
     assert all(len(event.id) == 32 and int(event.id, 16) for event in events)
     for event in events:
@@ -57,7 +57,7 @@ def test_item_that_is_read_again_gives_the_same(content_type: str) -> None:
         assert read_events(stored, limit=len(stored.body)) == [event]
 
 
-@pytest.mark.parametrize("body", [b'{"a": [1, 2]}', b"1", b'"[1]"', b"null", b" true "])
+@pytest.mark.parametrize("body", [b'{"a": [1, 2]}', b"1", b'"[1]"', b" true "])
 def test_json_that_is_no_array_is_one_event(body: bytes) -> None:
     """JSON that is no array is one event, the request's own."""
     (event,) = split(body)
@@ -76,14 +76,63 @@ def test_nothing_is_no_event(body: bytes, content_type: str) -> None:
     [
         (b"[1, 2]", "text/plain"),
         (b"[1]", "application/octet-stream"),
+        (b"[1]", ""),
         (b"a=1&b=2", "application/x-www-form-urlencoded"),
+        (b"", "application/x-www-form-urlencoded"),
+        (b"--x--", "multipart/form-data; boundary=x"),
     ],
 )
-def test_body_of_another_type_is_one_event(body: bytes, content_type: str) -> None:
-    """A body of another type is one event."""
-    (event,) = split(body, content_type)
+def test_body_of_another_type_is_no_body_to_split(body: bytes, content_type: str) -> None:
+    """A body of another type is a 415, for what a route of items makes of it would be one event of junk."""
+    with pytest.raises(UnsupportedBody, match=r"^This route takes JSON arrays and NDJSON\.$") as caught:
+        split(body, content_type)
 
-    assert (event.id, event.body) == (make_event().id, body)
+    assert caught.value.status == 415
+
+
+def test_request_without_a_body_is_one_event_where_bodies_are_split() -> None:
+    """A request without a body is one event where bodies are split, with its query as data."""
+    (event,) = split(b"", "", method="GET", query={"q": "1"})
+
+    assert (event.id, event.data) == (make_event().id, {"q": "1"})
+
+
+def test_cloudevent_of_any_type_is_one_event_where_bodies_are_split() -> None:
+    """A CloudEvent is one event where bodies are split, whatever its data is."""
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/", "ce-type": "t", "Content-Type": "text/plain"}
+
+    (event,) = read_events(make_event(body=b"hi", data=None, headers=headers), limit=MIB, split=True)
+
+    assert event.data == "hi"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "words"),
+    [
+        (b"null", JSON, "The body is null"),
+        (b" null\n", "application/vnd.shop+json", "The body is null"),
+        (b"[1, null, 2]", JSON, "Item 2 is null"),
+        (b"1\n\nnull\n", NDJSON, "Line 3 is null"),
+    ],
+)
+def test_null_is_no_event(body: bytes, content_type: str, words: str) -> None:
+    """Null is no event, neither as a body nor as an item, and leaves no dead letter."""
+    relay, outbox = make_relay(make_route(split=True))
+
+    answer = TestApp(relay.app).post("/x", body, {"Content-Type": content_type}, status=400)
+
+    assert answer.json["detail"] == f"{words}, which is no event."
+    assert not outbox.jobs
+    assert not outbox.dead_letters
+
+
+def test_null_within_an_event_is_data() -> None:
+    """Null within an event is data, in lines that are not split too."""
+    for body, content_type in ((b"[null]", JSON), (b'{"a": null}', JSON), (b"null\n1", NDJSON)):
+        relay, outbox = make_relay(make_route())
+        TestApp(relay.app).post("/x", body, {"Content-Type": content_type}, status=202)
+
+        assert len(outbox.jobs) == 1
 
 
 def test_array_that_is_not_split_is_one_event() -> None:
@@ -118,6 +167,14 @@ def test_error_says_which_item_is_wrong(body: bytes, place: str) -> None:
         split(body)
 
     assert caught.value.detail.startswith(f"{place} is no JSON") or caught.value.detail.startswith("The body is empty")
+
+
+def test_item_far_in_a_body_is_not_looked_for() -> None:
+    """The item at fault is told where it is within 64 KB; beyond, finding it would cost more than reading the body."""
+    with pytest.raises(Malformed, match=r"^Item 21001 is no JSON"):
+        split(b"[" + b"[]," * 21_000 + b"x]")
+    with pytest.raises(Malformed, match=r"^The body is no JSON"):
+        split(b"[" + b"[]," * 22_000 + b"x]")
 
 
 def test_item_may_be_nested_as_deep_as_a_body() -> None:
@@ -260,11 +317,14 @@ values = st.recursive(
 )
 
 
+items_ = values.filter(lambda value: value is not None)
+
+
 def as_json(value: Any, spaced: bool) -> bytes:
     return json.dumps(value, ensure_ascii=spaced, indent=1 if spaced else None).encode("utf-8", "surrogatepass")
 
 
-@given(st.lists(values, max_size=8), st.booleans())
+@given(st.lists(items_, max_size=8), st.booleans())
 def test_items_are_what_the_array_holds_and_their_bytes_say_so(items: list[Any], spaced: bool) -> None:
     """The items are what the array holds, in order, and their bytes say so."""
     events = split(as_json(items, spaced))
@@ -273,7 +333,7 @@ def test_items_are_what_the_array_holds_and_their_bytes_say_so(items: list[Any],
     assert [json.loads(event.body) for event in events] == items
 
 
-@given(st.lists(values, max_size=8))
+@given(st.lists(items_, max_size=8))
 def test_lines_and_arrays_are_split_alike(items: list[Any]) -> None:
     """Lines and arrays are split alike."""
     lines = b"\n".join(as_json(item, False) for item in items)
@@ -283,7 +343,7 @@ def test_lines_and_arrays_are_split_alike(items: list[Any]) -> None:
     assert [event.data for event in events] == [event.data for event in split(as_json(items, False))] == items
 
 
-@given(st.lists(values, min_size=1, max_size=6), st.data())
+@given(st.lists(items_, min_size=1, max_size=6), st.data())
 def test_one_broken_item_refuses_all_with_its_number(items: list[Any], data: st.DataObject) -> None:
     """One broken item refuses all, with its number."""
     at = data.draw(st.integers(0, len(items) - 1))

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
 from tests.support import make_event
@@ -131,7 +132,12 @@ def test_the_key_of_a_hash_is_in_no_text() -> None:
         ({"a": "x.y"}, {"a": 1}, {"x": {"y": 1}}),
         ({"a": "a.b"}, {"a": 1}, {"a": {"b": 1}}),
         ({"a.b": "c"}, {"a": {"b": 1, "d": 2}}, {"a": {"d": 2}, "c": 1}),
-        ({"a.b": "a"}, {"a": {"b": 1}}, None),
+        ({"a": "b"}, {"a": 1, "b": None}, None),
+        # A path means a place as it was before anything moved.
+        ({"x.0": "y", "x.1.a": "x.1.b"}, {"x": ["A", {"a": 1}, {"c": 2}]}, {"y": "A", "x": [{"b": 1}, {"c": 2}]}),
+        ({"x.0": "y", "z": "x.0"}, {"x": [1, 2], "z": 3}, {"y": 1, "x": [3, 2]}),
+        ({"x.0": "x.1", "x.1": "x.0"}, {"x": [1, 2, 3]}, {"x": [2, 1, 3]}),
+        ({"x.0": "x.1.b", "x.1": "y"}, {"x": [1, 2, 3]}, {"x": [{"b": 1}, 3], "y": 2}),
         ({"x.*.old": "x.*.new"}, {"x": [{"old": 1}, {}, 3]}, {"x": [{"new": 1}, {}, 3]}),
         ({"x.*.a": "x.*.b", "x": "y"}, {"x": [{"a": 1}]}, {"y": [{"b": 1}]}),
         ({"x.0": "first"}, {"x": [1, 2]}, {"x": [2], "first": 1}),
@@ -141,7 +147,7 @@ def test_the_key_of_a_hash_is_in_no_text() -> None:
 )
 def test_rename_moves_fields_all_at_once(names: dict[str, str], data: Any, renamed: Any) -> None:
     if renamed is None:
-        with pytest.raises(TransformError, match="a is there already"):
+        with pytest.raises(TransformError, match="b is there already"):
             after(t.rename(names), data)
         return
 
@@ -456,6 +462,20 @@ def test_validate_lets_pass_what_the_schema_allows_as_it_is() -> None:
     with pytest.raises(Rejected, match=r"^email is not what the schema allows .format.[.]$"):
         after(t.validate(SCHEMA, formats=True), data)
     assert after(t.validate(SCHEMA, invalid="drop"), {}) is DROP
+
+
+def test_validate_asks_for_the_first_fault_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A megabyte can hold half a million, and to find them all takes gigabytes.
+    class FirstFault:
+        def __init__(self, schema: Any, **options: Any) -> None:
+            self.validate = compile_(schema, **options).validate
+
+    compile_ = jsonschema_rs.validator_for
+    monkeypatch.setattr(jsonschema_rs, "validator_for", FirstFault)
+
+    with pytest.raises(Rejected, match=r"^0 is of another type than string .type.\.$"):
+        after(t.validate({"items": {"type": "string"}}), [1, 2, 3])
+    assert after(t.validate({"items": {"type": "string"}}), ["a"]) == ["a"]
 
 
 def test_validate_reads_a_schema_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

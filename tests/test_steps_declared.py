@@ -35,6 +35,13 @@ KEY = "a key of sixteen bytes or more"
         (lambda: t.keep("a.[-1]"), "keep", "empty key"),
         (lambda: t.keep("a[-1]"), "keep", "counted from 0"),
         (lambda: t.keep("$.a"), "keep", 'write it without: "a"'),
+        (lambda: t.keep("$"), "keep", 'begins with "$"'),
+        (lambda: t.keep("$[0].a"), "keep", 'begins with "$"'),
+        (lambda: t.redact('customer["email"]'), "redact", "has a key in quotes"),
+        (lambda: t.redact("customer['email']"), "redact", "has a key in quotes"),
+        (lambda: t.redact('customer."e-mail"'), "redact", "has a key in quotes"),
+        (lambda: t.redact('"first.name"'), "redact", "has a key in quotes"),
+        (lambda: t.redact(r'customer["first\.name"]'), "redact", "has a key in quotes"),
         (lambda: t.keep("a.**"), "keep", "ends with"),
         (lambda: t.keep(".".join("a" * 101)), "keep", "more than 100 keys"),
         (lambda: t.keep(*(f"a{n}" for n in range(1_001))), "keep", "1,000 paths"),
@@ -56,6 +63,7 @@ KEY = "a key of sixteen bytes or more"
         (lambda: t.rename({"a.*.b": "c"}), "rename", "both must be the same"),
         (lambda: t.rename({"a.*": "a.*"}), "rename", "after the last wildcard"),
         (lambda: t.rename({"**.a": "**.b"}), "rename", "takes no **"),
+        (lambda: t.rename({"a.b.c": "a"}), "rename", "which it is in, unless you say overwrite=True"),
         (lambda: t.rename({"a": "b"}, overwrite="yes"), "overwrite", "True or False"),
         (lambda: t.set({"a": object()}), "set", "cannot be said in JSON"),
         (lambda: t.set({"**.a": 1}), "set", "with its **"),
@@ -216,3 +224,21 @@ def test_a_missing_package_is_named_when_a_step_needs_it(
 
     with pytest.raises(DeclarationError, match=r"pip install 'trafficrelay\[steps\]'"):
         declare()
+
+
+def test_keys_with_quotes_and_dollars_can_be_said() -> None:
+    data = {"it's": 1, '"q"': 2, "$": 3, "$a": 4}
+
+    assert t.keep("it's", r"\"q\"", r"\$", "$a")(make_event(data=data)) == data
+    assert t.keep(('"q"',), ("$",))(make_event(data=data)) == {'"q"': 2, "$": 3}
+
+
+def test_rename_moves_a_field_to_where_its_object_was_if_that_may_go() -> None:
+    assert t.rename({"a.b": "a"}, overwrite=True)(make_event(data={"a": {"b": 1, "c": 2}})) == {"a": 1}
+
+
+def test_a_key_of_hash_may_hold_what_is_no_utf_8() -> None:
+    key = b"\xff" + b"k" * 16
+    event = make_event(data={"a": 1})
+
+    assert t.hash("a", key=key.decode("utf-8", "surrogateescape"))(event) == t.hash("a", key=key)(event)

@@ -186,6 +186,31 @@ def test_what_is_of_the_type_already_is_taken() -> None:
     assert run(with_dataclass, Shop("acme")) == Shop("acme")
 
 
+def with_default(order: Order = Order(id=9)) -> Any:  # noqa: B008 - the default is what is tested
+    return order
+
+
+def with_several(*orders: Order) -> Any:
+    return orders[0]
+
+
+def with_default_and_event(order: Order | None = None, *, more: int = 1) -> Any:
+    return order
+
+
+@pytest.mark.parametrize("function", [with_default, with_several, with_default_and_event])
+def test_the_first_parameter_gets_the_data_whatever_its_default(function: Any) -> None:
+    assert run(function, {"id": 1}) == Order(id=1)
+    with pytest.raises(Rejected):
+        run(function, {"id": "x"})
+
+
+@pytest.mark.parametrize("kind", [Order, Item, Shop, Cat])
+def test_a_class_is_no_transform_of_what_it_holds(kind: Any) -> None:
+    with pytest.raises(DeclarationError, match=f"{kind.__name__} is a class. Call it in a function"):
+        typed(kind)
+
+
 def no_annotation(event): ...  # type: ignore[no-untyped-def]
 def an_event(event: Event): ...  # type: ignore[no-untyped-def]
 def anything(event: Any): ...  # type: ignore[no-untyped-def]

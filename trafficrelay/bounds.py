@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from .errors import BecomesTooMuch, TooManyItems
 from .outbox.handover import Handover
@@ -13,7 +13,7 @@ MAX_JOBS: Final = 2_000
 """Jobs that the events of one request may become together. A thousand take Redis some 50 ms (measured)."""
 
 MAX_HEADERS: Final = 8 * 1024 * 1024
-"""Bytes of header that their jobs may carry together: each has that of the request, which its sender makes long."""
+"""Bytes of header and of CloudEvents' attributes that their jobs may carry together: senders make them long."""
 
 
 def check_jobs(handovers: Sequence[Handover]) -> None:
@@ -25,10 +25,15 @@ def check_jobs(handovers: Sequence[Handover]) -> None:
     jobs = sum(len(handover.jobs) for handover in handovers)
     if jobs > MAX_JOBS:
         raise BecomesTooMuch(f"The body becomes more than {MAX_JOBS} jobs; send it in several requests.")
-    headers = handovers[0].context.get("headers", {}) if jobs > 1 else {}
-    size = sum(len(name) + len(value) for name, value in headers.items())
-    if jobs * size > MAX_HEADERS:
+    carried = sum(len(handover.jobs) * _size(handover.context) for handover in handovers) if jobs > 1 else 0
+    if carried > MAX_HEADERS:
         raise BecomesTooMuch("The header is too large for so many items; send them in several requests.")
+
+
+def _size(context: Mapping[str, Any]) -> int:
+    """Give how many characters of its sender's an event's context holds."""
+    parts: list[Mapping[str, str]] = [context.get("headers", {}), context.get("cloudevent", {})]
+    return sum(len(name) + len(value) for part in parts for name, value in part.items())
 
 
 def check_rate(handovers: Sequence[Handover]) -> None:

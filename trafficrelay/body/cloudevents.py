@@ -20,7 +20,10 @@ BINARY_HEADER: Final = "ce-specversion"
 """The header that makes a request a CloudEvent whose data is the body."""
 
 NO_DATA: Final = object()
-"""What `of_document` gives for an event that has none."""
+"""What `of_document` gives for an event that has none, or null."""
+
+MAX_ATTRIBUTES: Final = 32 * 1024
+"""Characters that an event's attributes may have together, with their names: every job of the event carries them."""
 
 _PREFIX: Final = "ce-"
 _REQUIRED: Final = ("id", "source", "specversion", "type")
@@ -73,7 +76,8 @@ def of_document(document: Any, what: str) -> tuple[dict[str, str], Any]:
         attributes[name] = value if type(value) is str else _text(name, value, what)
     _check(attributes, what)
     if document.get("data_base64") is None:
-        return attributes, document.get("data", NO_DATA)
+        data = document.get("data")
+        return attributes, NO_DATA if data is None else data
     if "data" in document:
         raise Malformed(f"{what} has both data and data_base64.")
     try:
@@ -83,6 +87,10 @@ def of_document(document: Any, what: str) -> tuple[dict[str, str], Any]:
 
 
 def _check(attributes: Mapping[str, str], what: str) -> None:
+    if sum(len(name) + len(value) for name, value in attributes.items()) > MAX_ATTRIBUTES:
+        raise Malformed(
+            f"{what} has attributes of more than {MAX_ATTRIBUTES >> 10} KB; what is long belongs in its data."
+        )
     if attributes.get("specversion", "1.0") != "1.0":
         raise Malformed(f"{what} is a CloudEvent of a version that is not read here; 1.0 is.")
     for name in _REQUIRED:

@@ -29,6 +29,9 @@ NDJSON: Final = frozenset(
 _decode_slices: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 _POSITION: Final = re.compile(r"\(byte (\d+)\)")
+# How far it is looked for the item at fault, which takes 0.3 s for a megabyte of brackets.
+_LOOKED_THROUGH: Final = 64 * 1024
+
 # A string that is not closed goes to the end: looking for its end again from each quote in it would be quadratic.
 _MARKS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)
 
@@ -47,20 +50,21 @@ def split_lines(body: bytes, charset: str) -> list[tuple[bytes, Any]]:
     """Read NDJSON and give each line's bytes with what they say.
 
     Raises:
-        Malformed, UnsupportedBody: as `read_lines`.
+        Malformed: a line, whose number it says, is no JSON, nested too deep, or null.
+        UnsupportedBody: the charset is not known.
         TooManyItems: there are more than `MAX_ITEMS` lines.
     """
     lines = list(islice(_lines(json_text(body, charset)), MAX_ITEMS + 1))
     if len(lines) > MAX_ITEMS:
         raise TooManyItems(MAX_ITEMS)
-    return [(line, data) for (_, line), data in zip(lines, _all_parsed(lines, "Line"), strict=True)]
+    return _all_said(lines, "Line")
 
 
 def split_array(body: bytes, charset: str) -> list[tuple[bytes, Any]] | None:
     """Read JSON and give each item's bytes with what they say; `None` if it is no array.
 
     Raises:
-        Malformed: it is no JSON, or an item, whose number it says, is nested too deep.
+        Malformed: it is no JSON, or an item, whose number it says, is nested too deep or null.
         TooManyItems: it has more than `MAX_ITEMS` items.
         UnsupportedBody: the charset is not known.
     """
@@ -75,8 +79,17 @@ def split_array(body: bytes, charset: str) -> list[tuple[bytes, Any]] | None:
         raise Malformed(f"The body is nested deeper than {MAX_DEPTH} levels.") from error
     if len(slices) > MAX_ITEMS:
         raise TooManyItems(MAX_ITEMS)
-    items = [bytes(one) for one in slices]
-    return list(zip(items, _all_parsed(enumerate(items, 1), "Item"), strict=True))
+    return _all_said([(number, bytes(one)) for number, one in enumerate(slices, 1)], "Item")
+
+
+def _all_said(items: list[tuple[int, bytes]], what: str) -> list[tuple[bytes, Any]]:
+    """Give each item's bytes with what they say, which must be something."""
+    found = []
+    for (number, item), data in zip(items, _all_parsed(items, what), strict=True):
+        if data is None:
+            raise Malformed(f"{what} {number} is null, which is no event.")
+        found.append((item, data))
+    return found
 
 
 def _all_parsed(items: Iterable[tuple[int, bytes]], what: str) -> list[Any]:
@@ -96,10 +109,11 @@ def _all_parsed(items: Iterable[tuple[int, bytes]], what: str) -> list[Any]:
 
 
 def _place(text: bytes, words: str) -> str:
-    """Say in which item of an array the position lies that an error's words name."""
+    """Say in which item of an array the position lies that an error's words name, if it is not far in."""
     position = _POSITION.search(words)
+    end = int(position[1]) if position else 0
     number, depth = 1, 0
-    for mark in _MARKS.finditer(text, 0, int(position[1])) if position else ():
+    for mark in _MARKS.finditer(text, 0, end) if end <= _LOOKED_THROUGH else ():
         byte = mark[0]
         if byte in (b"[", b"{"):
             depth += 1

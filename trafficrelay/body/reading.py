@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from ..errors import Malformed
+from ..errors import Malformed, UnsupportedBody
 from ..event import Event, Headers
 from . import cloudevents
 from .compression import inflate
@@ -31,7 +31,8 @@ def read_events(event: Event, *, limit: int, content_type: str = "", split: bool
     same.
 
     A batch of CloudEvents gives an event for each. With `split` so does a JSON array for each item, and NDJSON for
-    each line: events with ids of their own, whose bodies are the items' bytes. There may be none.
+    each line: events with ids of their own, whose bodies are the items' bytes. There may be none. Null is no event,
+    neither as a body nor as an item.
 
     Args:
         event: the event, with its body as it came.
@@ -40,10 +41,10 @@ def read_events(event: Event, *, limit: int, content_type: str = "", split: bool
         split: whether to split arrays and lines.
 
     Raises:
-        Malformed: the body is not what its type says.
+        Malformed: the body is not what its type says, or null.
         BodyTooLarge: it inflates to more than the limit.
         TooManyItems: it holds more than `MAX_ITEMS` events.
-        UnsupportedBody: it is in a type, a charset or a coding that is not read here.
+        UnsupportedBody: it is in a type, a charset or a coding that is not read here, or in no type that is split.
     """
     said = event.headers.get("content-type", "")
     codings = event.headers.get("content-encoding", "")
@@ -64,6 +65,8 @@ def read_events(event: Event, *, limit: int, content_type: str = "", split: bool
         items = _items(event.body, kind, charset)
         if items is not None:
             return _events(event, _JSON, [(body, data, None) for body, data in items])
+        if not _is_json(kind):
+            raise UnsupportedBody("This route takes JSON arrays and NDJSON.")
     return [_with_data(event, _data(event.body, kind, charset, said), said)]
 
 
@@ -103,7 +106,7 @@ def read_data(
 
 
 def _data(body: bytes, kind: str, charset: str, content_type: str) -> Any:
-    if kind == _JSON or (kind.startswith("application/") and kind.endswith("+json")):
+    if _is_json(kind):
         return read_json(body, charset)
     if kind == _FORM:
         return read_form(body, charset)
@@ -116,11 +119,15 @@ def _data(body: bytes, kind: str, charset: str, content_type: str) -> Any:
     return body
 
 
+def _is_json(kind: str) -> bool:
+    return kind == _JSON or (kind.startswith("application/") and kind.endswith("+json"))
+
+
 def _items(body: bytes, kind: str, charset: str) -> list[tuple[bytes, Any]] | None:
     """Give the items of a body, each with what it says; `None` if it is one item."""
     if kind in NDJSON:
         return split_lines(body, charset)
-    if body and (kind == _JSON or (kind.startswith("application/") and kind.endswith("+json"))):
+    if body and _is_json(kind):
         return split_array(body, charset)
     return None
 
@@ -168,7 +175,11 @@ def _document(event: Event, document: Any, what: str) -> tuple[dict[str, str], A
 
 def _with_data(event: Event, data: Any, content_type: str) -> Event:
     if cloudevents.BINARY_HEADER not in event.headers:
+        if data is None:
+            raise Malformed("The body is null, which is no event.")
         return replace(event, data=data)
+    if data is None:  # an event without data, as of a structured one
+        data = dict(event.query)
     return replace(event, data=data, cloudevent=cloudevents.of_headers(event.headers, content_type))
 
 

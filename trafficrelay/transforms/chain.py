@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from types import GeneratorType
-from typing import Any, Final
+from typing import Any
 
 from ..errors import DeclarationError, TransformError
 from ..event import Event
 from ..options import check_plain
-from ..transform import DROP, MAX_ITEMS, Transform, plain
+from ..transform import DROP, Transform, plain
+from .spending import Spending
 from .step import Step
 from .typed import typed
-
-MAX_LOOKED_AT: Final = 10 * MAX_ITEMS
-"""How many items of one split or generator are taken through what follows, those that are dropped there included. A
-body of 1 MiB can hold half a million, each of which costs some microseconds of the request's time."""
 
 
 class Chain:
@@ -57,7 +54,7 @@ class Chain:
 
     def __call__(self, event: Event) -> Any:
         """Give what the event's data becomes: a value, `DROP`, or a generator of values."""
-        return self._go_on(event.data, 0, event)
+        return self._go_on(event.data, 0, event, Spending())
 
     def __repr__(self) -> str:
         return f"<Chain {'; '.join(map(str, self.steps))}>"
@@ -76,43 +73,48 @@ class Chain:
             Exception: whatever a step raises.
         """
         items = [event.data]
+        spending = Spending()
         for one in self.steps:
             after: list[Any] = []
             for item in items:
-                after.extend(result for result in _results(one.run(item, event), one) if result is not DROP)
+                results = _results(one.run(item, event), one, item, spending)
+                after.extend(result for result in results if result is not DROP)
             items = after
             yield str(one), [_shown(item) for item in items]
             if not items:
                 return
 
-    def _go_on(self, data: Any, start: int, event: Event) -> Any:
+    def _go_on(self, data: Any, start: int, event: Event, spending: Spending) -> Any:
         for at in range(start, len(self._runs)):
-            data = self._runs[at](data, event)
+            before, data = data, self._runs[at](data, event)
             if data is DROP:
                 return DROP
             if data is None:
                 raise TransformError(_gave_none(self.steps[at]))
             if isinstance(data, GeneratorType):
-                return self._spread(data, at, event)
+                return self._spread(_results(data, self.steps[at], before, spending), at, event, spending)
         return data
 
-    def _spread(self, items: Iterator[Any], at: int, event: Event) -> Iterator[Any]:
+    def _spread(self, items: Iterator[Any], at: int, event: Event, spending: Spending) -> Iterator[Any]:
         """Take each item through the steps after the one that gave it. What is dropped is not given."""
-        for item in _results(items, self.steps[at]):
+        for item in items:
             if item is DROP:
                 continue
-            result = self._go_on(item, at + 1, event)
+            result = self._go_on(item, at + 1, event, spending)
             if isinstance(result, GeneratorType):
                 yield from result
             elif result is not DROP:
                 yield result
 
 
-def _results(result: Any, one: Step) -> Iterator[Any]:
-    """Give the items that a step gave, each looked at."""
-    for number, item in enumerate(result if isinstance(result, GeneratorType) else (result,)):
-        if number == MAX_LOOKED_AT:
-            raise TransformError(f"{one} gave more than {MAX_LOOKED_AT} items; let a job split the rest.")
+def _results(result: Any, one: Step, data: Any, spending: Spending) -> Iterator[Any]:
+    """Give the items that a step made of data, each looked at and counted."""
+    several = isinstance(result, GeneratorType)
+    if several and one.repeats is not None:
+        spending.add_repeated(one, one.repeats(data))
+    for item in result if several else (result,):
+        if several:
+            spending.add_item(one)
         if item is None:
             raise TransformError(_gave_none(one))
         yield item

@@ -111,7 +111,8 @@ def hash_(*fields: Any, key: str | bytes, missing: str = "skip") -> Step:
             "e-mail addresses and card numbers are found from plain hashes within minutes.",
             option="key",
         )
-    secret = key.encode() if isinstance(key, str) else key
+    # What stands in os.environ and is no UTF-8 is a key too.
+    secret = key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
     if len(secret) < MIN_KEY:
         raise DeclarationError(
             f"The key of hash has {len(secret)} bytes; it needs {MIN_KEY} or more. "

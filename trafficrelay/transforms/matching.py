@@ -26,8 +26,18 @@ class _Mark:
         return "<absent>"
 
 
+class _Hole:
+    """The type of `HOLE`."""
+
+    __slots__ = ()
+
+
 ABSENT: Final = _Mark()
 """In place of a value: there is none. Given back by a change, it takes the place out."""
+
+
+HOLE: Final = _Hole()
+"""In place of a value that was taken out, so that the items of a list behind it keep their places meanwhile."""
 
 
 class Fault(Exception):
@@ -292,7 +302,7 @@ def put(value: Any, segments: Sequence[Segment], new: Any, wanted: Callable[[Any
         value: the data.
         segments: the path.
         new: the value.
-        wanted: says of what is in the place (`ABSENT` if nothing is) whether it is replaced.
+        wanted: says of what is in the place (`ABSENT` if nothing is, or `HOLE`) whether it is replaced.
         at: how much of the path was gone.
 
     Returns:
@@ -304,7 +314,7 @@ def put(value: Any, segments: Sequence[Segment], new: Any, wanted: Callable[[Any
     if at == len(segments):
         return new if wanted(value) else value
     segment = segments[at]
-    if value is ABSENT or value is None:
+    if value is ABSENT or value is HOLE or value is None:
         inner = put(ABSENT, segments, new, wanted, at + 1)
         return value if inner is ABSENT else {segment: inner}
     old = find(value, segment)

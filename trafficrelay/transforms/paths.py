@@ -27,6 +27,9 @@ MAX_PATHS: Final = 1_000
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _BRACKETS: Final = re.compile(r"\[([^\[\]]*)\]")
+# JMESPath's way to write keys, behind which nobody would find anything: `customer["email"]`, `"first.name".x`.
+_QUOTED: Final = re.compile(r"""(?:^|[.\[])["']|["'](?:$|[.\]])""")
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 _SHOWN: Final = re.compile(r"[\w$@:/+-]{1,60}", re.ASCII)
 
 
@@ -166,6 +169,16 @@ def _read(said: str, name: str) -> tuple[Segment, ...]:
     if said.startswith("$."):
         raise DeclarationError(
             f'The path "{said}" of {name} begins with "$."; write it without: "{said[2:]}".', option=name
+        )
+    if re.match(r"\$(?:$|[.\[])", said):
+        raise DeclarationError(
+            f'The path "{said}" of {name} begins with "$", the data itself; paths begin with a key of it.', option=name
+        )
+    if _QUOTED.search(_ESCAPED.sub("x", said)):
+        raise DeclarationError(
+            f'The path "{said}" of {name} has a key in quotes. Write it without, as in customer.email, and \\ before '
+            "a dot or a quote that belongs to it.",
+            option=name,
         )
     if "\\" in said:
         return tuple(_segment(part, said, name) for part in _split(said))

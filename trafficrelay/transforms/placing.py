@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from ..errors import DeclarationError, TransformError
 from ..transform import plain
 from .fields import absentee
-from .matching import ABSENT, Fault, State, automaton, get, put, rewrite
+from .matching import ABSENT, HOLE, Fault, State, automaton, get, put, rewrite
 from .paths import Path, Segment, Wild, keyed, path, show
 from .step import Step, flag, give_up, noted, outcome, step, table
 
@@ -70,7 +70,8 @@ def rename(names: Mapping[str, str], *, overwrite: bool = False, missing: str = 
         (old, path(new, "rename")) for old, new in keyed(table(names, "rename", '{"old": "new"}'), "rename").items()
     ]
     _check_moves(moves)
-    flag(overwrite, "overwrite")
+    if not flag(overwrite, "overwrite"):
+        _check_parents(moves)
     outcome(missing, "missing")
     groups: dict[tuple[Segment, ...], list[tuple[Path, Path]]] = {}
     for old, new in moves:
@@ -138,7 +139,7 @@ def _moving(pairs: list[tuple[tuple[Segment, ...], tuple[Segment, ...]]], overwr
     taken = automaton([Path("", old) for old, _ in pairs], "rename")
 
     def wanted(old: Any) -> bool:
-        if old is not ABSENT and not overwrite:
+        if old is not ABSENT and old is not HOLE and not overwrite:
             raise Fault("is there already")
         return True
 
@@ -146,13 +147,14 @@ def _moving(pairs: list[tuple[tuple[Segment, ...], tuple[Segment, ...]]], overwr
         found = [(new, item) for old, new in pairs if (item := get(value, old)) is not ABSENT]
         if not found:
             return value
-        value = rewrite(value, taken, lambda _value, _path: ABSENT)
+        # First all of it is put in its places, as paths mean them, and only then do lists close up.
+        value = rewrite(value, taken, lambda _value, _path: HOLE)
         for new, item in found:
             try:
                 value = put(value, new, item, wanted)
             except Fault as fault:
                 raise fault if fault.segments else Fault(fault.reason, *new) from None
-        return value
+        return rewrite(value, taken, lambda value, _path: ABSENT if value is HOLE else value)
 
     return move
 
@@ -184,6 +186,16 @@ def _check_moves(moves: list[tuple[Path, Path]]) -> None:
                         else f'rename cannot move two fields to "{one.text}" and "{other.text}".',
                         option="rename",
                     )
+
+
+def _check_parents(moves: list[tuple[Path, Path]]) -> None:
+    """Refuse to move a field to where the object stands that it is in, which would always be there already."""
+    for old, new in moves:
+        if len(new.segments) < len(old.segments) and old.segments[: len(new.segments)] == new.segments:
+            raise DeclarationError(
+                f'rename cannot move "{old.text}" to "{new.text}", which it is in, unless you say overwrite=True.',
+                option="rename",
+            )
 
 
 def _prefix(one: Path) -> tuple[Segment, ...]:

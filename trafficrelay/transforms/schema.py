@@ -43,12 +43,12 @@ def validate(schema: Any, *, formats: bool = False, invalid: str = "reject") -> 
 
     def run(data: Any, _event: Event) -> Any:
         try:
-            if validator.is_valid(data):
-                return data
-            fault = next(iter(validator.iter_errors(data)), None)
-        except (ValueError, RecursionError, OverflowError):
-            return give_up(invalid, data, "The data is nothing that JSON can say.")
-        return data if fault is None else give_up(invalid, data, _sentence(fault))
+            # It stops at the first fault. `iter_errors` finds them all first, half a million in a megabyte.
+            validator.validate(data)
+        except (ValueError, RecursionError, OverflowError) as error:
+            words = _sentence(error) if hasattr(error, "instance_path") else "The data is nothing that JSON can say."
+            return give_up(invalid, data, words)
+        return data
 
     return Step("validate", text, run)
 

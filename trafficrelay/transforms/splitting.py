@@ -8,6 +8,7 @@ from typing import Any
 from ..event import Event
 from .matching import ABSENT, get, put
 from .paths import Segment, plain_path
+from .spending import MAX_REPEATED, weight
 from .step import Step, flag, give_up, noted, outcome, step
 
 
@@ -16,7 +17,8 @@ def split(field: Any = None, *, rest: bool = False, missing: str = "error", inva
     """Make one job of each item of a list: `split("items")`; of the data itself: `split()`.
 
     Each item goes through the steps that follow, by itself. All become jobs, or none: one that is refused refuses the
-    event. No more than 1,000 may be left in the end.
+    event. No more than 1,000 may be left in the end, of 10,000 that all splits of a route make; and what their items
+    repeat of the data is 8 MB together at the most (`MAX_REPEATED`).
 
     Args:
         field: the path of the list, without wildcards; the data itself where left out, or where it is `True` as
@@ -47,6 +49,13 @@ def split(field: Any = None, *, rest: bool = False, missing: str = "error", inva
             return give_up(invalid, data, f"{where} is no list.")
         return _with_rest(data, segments, items) if rest and segments else _items(items)
 
+    def repeats(data: Any) -> int:
+        items = get(data, segments)
+        copies = len(items) - 1 if isinstance(items, list | tuple) else 0
+        return copies * weight(data, MAX_REPEATED // copies, without=items) if copies > 0 else 0
+
+    if rest and segments:
+        return Step("split", f"{text}, each with the rest", run, repeats=repeats)
     return Step("split", f"{text}, each with the rest" if rest else text, run)
 
 

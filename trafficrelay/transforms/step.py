@@ -12,6 +12,7 @@ from typing import Any, Final, ParamSpec
 from ..errors import DeclarationError, Rejected, TransformError
 from ..event import Event
 from ..transform import DROP
+from .spending import Spending
 
 P = ParamSpec("P")
 
@@ -33,15 +34,19 @@ class Step:
             spares making an event for each step.
         headers: the request's headers that it adds to the data, in lower case, so that a route can refuse those that
             its verifier keeps secret.
+        repeats: gives how much of the data the items that it makes of it repeat; `None` if they repeat nothing.
     """
 
     name: str
     text: str
     run: Callable[[Any, Event], Any] = field(repr=False)
     headers: frozenset[str] = frozenset()
+    repeats: Callable[[Any], int] | None = field(default=None, repr=False)
 
     def __call__(self, event: Event) -> Any:
         """Give what the event's data becomes."""
+        if self.repeats is not None:
+            Spending().add_repeated(self, self.repeats(event.data))
         return self.run(event.data, event)
 
     def __str__(self) -> str:

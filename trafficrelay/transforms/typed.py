@@ -13,12 +13,14 @@ import msgspec
 
 from ..errors import DeclarationError, Rejected
 from ..event import Event
-from ..transform import Transform
+from ..transform import Transform, plain
 from .paths import show
 
 _FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 _EXPECTED: Final = re.compile(r"Expected [^']*?(?= - at |$)")
+_GOT: Final = re.compile(r"got `([^`]*)`")
+_OF_JSON: Final = frozenset({"object", "array", "str", "int", "float", "bool", "null", "bytes"})
 _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
 _AT: Final = re.compile(r" - at `(?:key` in `)?(\$[^`]*)`$")
 
@@ -41,12 +43,13 @@ def typed(function: Transform) -> Transform:
         function: a transform; one whose parameters are not annotated so is given back as it is.
 
     Raises:
-        DeclarationError: an annotation cannot be read, or msgspec cannot convert to it.
+        DeclarationError: an annotation cannot be read, or msgspec cannot convert to it; or it is a class, which makes
+            what it is given a part of an object.
     """
     if _is_async(function):
         return function  # which `check_plain` refuses
     try:
-        parameters = [one for one in inspect.signature(function).parameters.values() if _is_required(one)]
+        parameters = _given(inspect.signature(function))
     except (TypeError, ValueError):
         return function  # some callables of C have no signature to look at
     kinds = {one.name: _annotation(function, one) for one in parameters}
@@ -54,6 +57,12 @@ def typed(function: Transform) -> Transform:
     if not shaped:
         return function
     name = getattr(function, "__qualname__", type(function).__qualname__)
+    if inspect.isclass(function):
+        raise DeclarationError(
+            f"The transform {name} is a class. Call it in a function, or say the data's type there: "
+            f"def reshape(data: {name}): return data.",
+            option="transform",
+        )
     if len(shaped) > 1 or len(parameters) > 2:
         raise DeclarationError(
             f"The transform {name} takes the data, and the event if a parameter is annotated with Event; it asks for "
@@ -87,10 +96,14 @@ def _is_async(function: Any) -> bool:
     return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
 
 
-def _is_required(parameter: inspect.Parameter) -> bool:
-    return parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) and (
-        parameter.default is parameter.empty
-    )
+def _given(signature: inspect.Signature) -> list[inspect.Parameter]:
+    """Give the parameters that a transform is called with: those it requires, at least the first."""
+    found: list[inspect.Parameter] = []
+    for one in signature.parameters.values():
+        required = one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+        if required or (not found and one.kind not in (one.KEYWORD_ONLY, one.VAR_KEYWORD)):
+            found.append(one)
+    return found
 
 
 def _annotation(function: Any, parameter: inspect.Parameter) -> Any:
@@ -173,12 +186,24 @@ def _convert(event: Event, kind: Any, lists: frozenset[str]) -> Any:
     if is_form and lists and isinstance(data, dict):
         data = {key: [value] if key in lists and isinstance(value, str) else value for key, value in data.items()}
     try:
-        # What another function of the chain made may be an object of the type already, or of another with its fields.
-        made = not isinstance(data, Mapping) and (isinstance(data, msgspec.Struct) or is_dataclass(data))
-        return msgspec.convert(data, kind, strict=not is_form, from_attributes=made)
+        return _converted(data, kind, is_form)
     except (msgspec.ValidationError, RecursionError) as error:
-        # Not chained: its words may hold the value.
-        raise Rejected(422, _sentence(error)) from None
+        fault: Exception = error
+    if (got := _GOT.search(str(fault))) and got[1] not in _OF_JSON:
+        # An object that another function of the chain made, among what it gave: no sender is to blame.
+        data = plain(data)
+        try:
+            return _converted(data, kind, is_form)
+        except (msgspec.ValidationError, RecursionError) as error:
+            fault = error
+    # Not chained: its words may hold the value.
+    raise Rejected(422, _sentence(fault)) from None
+
+
+def _converted(data: Any, kind: Any, is_form: bool) -> Any:
+    # What another function of the chain made may be an object of the type already, or of another with its fields.
+    made = not isinstance(data, Mapping) and (isinstance(data, msgspec.Struct) or is_dataclass(data))
+    return msgspec.convert(data, kind, strict=not is_form, from_attributes=made)
 
 
 def _sentence(error: Exception) -> str:
