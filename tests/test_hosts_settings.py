@@ -116,6 +116,22 @@ def test_the_parts_of_a_route_have_the_defaults_of_their_queues(
     assert [the_job(client, queue).timeout for queue in ("default", "low")] == [7, 8]
 
 
+def test_a_route_whose_parts_all_name_a_queue_needs_none_of_its_own(
+    django_queues: Configure, redis_url: str, client: redis.Redis
+) -> None:
+    """Not even for its dead letters, which lie in that of its first part."""
+
+    def broken(event: Any) -> Any:
+        raise ValueError
+
+    django_queues(orders={"URL": redis_url})
+    with closing(relay_from_django("orders")) as relay:
+        relay.add(Route("/x", verify=None, to=[To(JOB, queue="orders")], transform=broken))
+        post(relay)
+
+    assert client.zcard("rq:failed:orders") == 1
+
+
 def test_a_hosts_serializer_writes_the_jobs(django_queues: Configure, redis_url: str, client: redis.Redis) -> None:
     django_queues(default={"URL": redis_url, "SERIALIZER": "rq.serializers.JSONSerializer"})
     with closing(relay_from_django()) as relay:

@@ -70,15 +70,13 @@ class HostQueues:
         """
         if route.to is None:
             return replace(route, **self._options(route, route.queue, route))
-        # Its own queue is where its dead letters go.
-        own = self._options(route, route.queue, None)
         to = [
             replace(one, **self._options(route, route.queue if isinstance(one.queue, Unsaid) else one.queue, one))
             for one in route.to
         ]
-        return replace(route, **own, to=to)
+        return replace(route, to=to)
 
-    def _options(self, route: Route, queue: str | Callable[[Event], str], target: Route | To | None) -> dict[str, Any]:
+    def _options(self, route: Route, queue: str | Callable[[Event], str], target: Route | To) -> dict[str, Any]:
         """Give the options that are put in the place of what a route, or a part of it, says."""
         if callable(queue):
             choose = queue
@@ -89,7 +87,7 @@ class HostQueues:
         else:
             options = {"queue": queue}
             among = [self._checked(route.rule, queue)]
-        for option in ("timeout", "result_ttl") if target is not None else ():
+        for option in ("timeout", "result_ttl"):
             # What a `To` leaves out is as its route says.
             said = getattr(target, option)
             if (getattr(route, option) if isinstance(said, Unsaid) else said) is not None:
