@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 
@@ -22,6 +23,17 @@ def users_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Ite
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(ours):
             del sys.modules[name]
     sys.path[:] = path
+
+
+@pytest.fixture(autouse=True)
+def rqs_loggers_are_as_before() -> Iterator[None]:
+    """Put back what RQ's workers set for the process; another test reads what they say."""
+    loggers = [logging.getLogger(name) for name in ("rq.worker", "rq.job", "rq.scheduler")]
+    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate, logger.handlers[:] = propagate, handlers
 
 
 @pytest.fixture(scope="session")
