@@ -49,17 +49,21 @@ class Prepared:
         """
         taken = iter(receipts)
         known = [next(taken) if handover.writes else handover.receipt for handover in self.handovers]
-        places = [self._place(handover, receipt) for handover, receipt in zip(self.handovers, known, strict=True)]
+        places = self._places(known)
+        reply = self._reply(known, places)
         more: list[tuple[str, str]] = []
         if self.route.origins is not None:
             more += self.route.origins.headers(self.event.headers.get("origin"))
         if not self.several and places[0]:
             more.append(("Location", places[0]))
-        reply = self._reply(known, places)
         return reply.adding(more) if more else reply
 
-    def _place(self, handover: Handover, receipt: Receipt) -> str | None:
-        return self.address(receipt) if self.address is not None and handover.writes else None
+    def _places(self, receipts: Sequence[Receipt]) -> Sequence[str | None]:
+        """Give where it is told what became of each event."""
+        if self.address is None:
+            return [None] * len(receipts)
+        pairs = zip(self.handovers, receipts, strict=True)
+        return [self.address(receipt) if handover.writes else None for handover, receipt in pairs]
 
     def _reply(self, receipts: Sequence[Receipt], places: Sequence[str | None]) -> Reply:
         chosen = self.route.answer

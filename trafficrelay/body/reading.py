@@ -177,10 +177,10 @@ def _with_data(event: Event, data: Any, content_type: str) -> Event:
     if cloudevents.BINARY_HEADER not in event.headers:
         if data is None:
             raise Malformed("The body is null, which is no event.")
-        return replace(event, data=data)
+        return event.with_data(data)
     if data is None:  # an event without data, as of a structured one
         data = dict(event.query)
-    return replace(event, data=data, cloudevent=cloudevents.of_headers(event.headers, content_type))
+    return event.with_data(data, cloudevents.of_headers(event.headers, content_type))
 
 
 def _is_bodiless(event: Event, content_type: str) -> bool:

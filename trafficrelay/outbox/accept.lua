@@ -109,9 +109,10 @@ local function read_event()
   }
   next_key, next_arg = key + 3, at + 12
   for number = 1, tonumber(ARGV[at + 11]) do event.jobs[number] = read_job() end
-  event.id = string.match(event.receipt, '^%S+')
   return event
 end
+
+local function id_of(event) return string.match(event.receipt, '^%S+') end
 
 -- Says what a known event is answered.
 local function known(event, key, first, dead)
@@ -133,7 +134,7 @@ local function repeated(event, first)
   local dead = false
   for number = 1, jobs do dead = dead or failed_for_good(id .. '-' .. number) end
   -- Only whoever sends it again wants that: not a spool, from which the very same event comes a second time.
-  dead = dead and id ~= event.id
+  dead = dead and id ~= id_of(event)
   if not letter or event.is_letter or not failed_for_good(id .. '-0') then
     return known(event, event.dedupe, first, dead)
   end
@@ -152,7 +153,7 @@ local function look(event)
     local before = marked[event.dedupe]
     if before then
       if not before.is_letter or event.is_letter then return {0, before.receipt, 0} end
-      event.settles = before.id .. '-0'
+      event.settles = id_of(before) .. '-0'
     end
     first = before or redis.pcall('GET', event.dedupe)
     if first ~= before and type(first) == 'table' then return expect(event.dedupe, 'string') or first end
@@ -181,8 +182,8 @@ local function look(event)
     end
   end
   for number = 1, event.earlier do
-    if redis.call('EXISTS', JOB .. event.id .. '-' .. number) == 1 then
-      first = event.id .. ' ' .. event.earlier
+    if redis.call('EXISTS', JOB .. id_of(event) .. '-' .. number) == 1 then
+      first = id_of(event) .. ' ' .. event.earlier
       redis.call('SET', event.mark, first, 'EX', event.event_ttl)
       return known(event, event.mark, first)
     end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from types import GeneratorType
 from typing import Any
@@ -143,7 +142,7 @@ def _step(transform: Any) -> Step:
     check_plain("transforms", function)
 
     def run(data: Any, event: Event) -> Any:
-        return function(event if data is event.data else replace(event, data=data))
+        return function(event if data is event.data else event.with_data(data))
 
     return Step("", dotted_name(transform), run)
 
