@@ -35,14 +35,12 @@ def users_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(autouse=True)
-def rqs_loggers_are_as_before() -> Iterator[None]:
-    """Put back what RQ's workers set for the process; another test reads what they say."""
-    loggers = [logging.getLogger(name) for name in ("rq.worker", "rq.job", "rq.scheduler")]
-    before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
-        logger.setLevel(level)
-        logger.propagate, logger.handlers[:] = propagate, handlers
+def rqs_loggers_say_what_they_are_asked_for() -> None:
+    """Undo what RQ's workers of earlier tests, and of modules' fixtures, set for the process."""
+    for name in ("rq.worker", "rq.job", "rq.scheduler"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.NOTSET)
+        logger.propagate, logger.handlers[:] = True, []
 
 
 @pytest.fixture(scope="session")
