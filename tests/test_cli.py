@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
 import json
@@ -25,8 +26,9 @@ from trafficrelay.cli import commands_of, main, make_parser
 from trafficrelay.outbox.connection import masked
 from trafficrelay.server import base_url
 from trafficrelay.standalone.banner import SAMPLE, banner, curl_line, sample_path
-from trafficrelay.verify import bearer, hmac_signature, standard_webhooks
+from trafficrelay.verify import CATALOGUE, bearer, hmac_signature, square, standard_webhooks
 
+from .provider_samples import sample
 from .standalone_support import HOOKS, ROOT, Run, environment, post, queue_length, write_modules
 from .waiting import wait_until
 
@@ -167,6 +169,8 @@ WITH_A_TARGET = {
     "worker": ("worker", "--burst"),
     "routes": ("routes",),
     "try": ("try", "/in", "body.json"),
+    "send": ("send", "/in", "body.json"),
+    "verify": ("verify",),
     "check": ("check",),
     "failed": ("failed",),
     "replay": ("replay",),
@@ -393,6 +397,27 @@ def test_a_token_is_not_printed() -> None:
 
     assert "hush-hush" not in line
     assert "Authorization: Bearer YOUR-SECRET" in line
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "aws_sns"])  # a topic's name is in each message
+def test_no_providers_secret_is_printed(name: str) -> None:
+    """No provider's secret is printed, whichever way it is sent."""
+    verify = sample(name)
+    route = declared(verify=verify).routes[0]
+
+    for signed in (True, False):
+        line = curl_line(route, "http://x", signed=signed)
+        assert str(verify.secrets.given) not in line
+        assert base64.b64encode(f"sample:{verify.secrets.given}".encode()).decode() not in line
+
+
+def test_a_line_signs_the_url_that_it_is_sent_to() -> None:
+    """The line for a provider that signs its URL signs the one in the line."""
+    verify = square("secret")
+    words = shlex.split(curl_line(declared(verify=verify).routes[0], "http://x"))
+    signature = verify.sign(SAMPLE, url="http://x/in")["x-square-hmacsha256-signature"]
+
+    assert f"x-square-hmacsha256-signature: {signature}" in words
 
 
 def test_a_secret_for_each_event_leaves_the_header_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ import pytest
 from webtest import TestApp
 
 from trafficrelay import Backoff, DeclarationError, Deliver, MemoryOutbox, Rate, Relay, Reply
+from trafficrelay.config.signatures import is_secret
+from trafficrelay.config.verifying import PROVIDERS, _table
 from trafficrelay.delivery.destination import CloudEvents
 from trafficrelay.route import Route
-from trafficrelay.verify import basic, bearer, github, hmac_signature, standard_webhooks
+from trafficrelay.verify import CATALOGUE, Key, basic, bearer, github, hmac_signature, standard_webhooks
 
 from .config_support import STANDARD_KEY, read, route, write
 from .support import make_event
@@ -38,6 +41,10 @@ def queue_of(event):
 
 def secret_of(event):
     return {"acme": "acme's"}[event.params["shop"]]
+
+
+def url_of(event):
+    return f"https://hooks.example/{event.params['shop']}"
 
 
 def from_here(event):
@@ -185,8 +192,11 @@ def test_from_config_belongs_to_the_module_that_calls_it(folder: Path) -> None:
     ("said", "meant"),
     [
         ('{ provider = "github", secret_env = "S" }', github("one")),
-        ('{ provider = "github", secret_env = ["S", "OLD"] }', github(["one", "two"])),
-        ('{ provider = "github", secret_env = "S", secret_file = "secret" }', github(["one", b"three"])),
+        ('{ provider = "github", secret_env = ["S", "OLD"] }', github([Key("one", name="S"), Key("two", name="OLD")])),
+        (
+            '{ provider = "github", secret_env = "S", secret_file = "secret" }',
+            github([Key("one", name="S"), Key(b"three", name="secret")]),
+        ),
         ('{ provider = "bearer", token_file = ["secret"] }', bearer([b"three"])),
         ('{ provider = "basic", username = "ada", password_env = "S" }', basic("ada", "one")),
         (
@@ -203,6 +213,100 @@ def test_each_provider_is_its_function(folder: Path, said: str, meant: Any) -> N
 
     assert verify.sign(body) == meant.sign(body)  # type: ignore[union-attr]
     assert verify.secrets.of(make_event()) == meant.secrets.of(make_event())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_provider_of_the_catalogue_can_be_said(name: str) -> None:
+    """With every option that it takes in Python, unless that is an object of a program."""
+    keys = _table(name, signs=False).keys
+    options = {
+        option: f"{option}_env" if is_secret(parameter.annotation) else option
+        for option, parameter in inspect.signature(CATALOGUE[name], eval_str=True).parameters.items()
+    }
+
+    assert name in PROVIDERS
+    assert {key for option, key in options.items() if option not in ("keys",)} <= keys.keys()
+
+
+def test_options_beside_the_secret_are_those_of_the_function(folder: Path) -> None:
+    meta = only(
+        route(
+            folder,
+            'verify = { provider = "meta", secret_env = "S", verify_token_env = ["T", "U"] }',
+            S="s",
+            T="t",
+            U="u",
+        )
+    ).verify
+    square = only(
+        route(
+            folder, 'verify = { provider = "square", secret_env = "S", public_url = "https://hooks.example/in" }', S="s"
+        )
+    ).verify
+    chosen = '{ provider = "square", secret_env = "S", public_url = { function = "configured_hooks.url_of" } }'
+    of_event = only(route(folder, f'path = "/<shop>"\nverify = {chosen}', S="s")).verify
+    event = make_event(params={"shop": "acme"}, url="http://inside:8080/acme")
+
+    assert [held.name for held in meta.more["verify_token"].of(event)] == ["T", "U"]  # type: ignore[union-attr]
+    assert square.url_of(event) == "https://hooks.example/in"  # type: ignore[union-attr]
+    assert of_event.url_of(event) == "https://hooks.example/acme"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (
+            'secret_env = ["S", { env = "OLD", until = 2999-12-31 }]',
+            [("S", "one", None), ("OLD", "two", "3000-01-01T00")],
+        ),
+        ('secret_env = [{ env = "S", name = "2026" }, "OLD"]', [("2026", "one", None), ("OLD", "two", None)]),
+        (
+            'secret_env = [{ env = "S", until = 2999-12-31T12:00:00+02:00 }, { env = "OLD", until = "2999-12-31" }]',
+            [("S", "one", "2999-12-31T10"), ("OLD", "two", "3000-01-01T00")],
+        ),
+        (
+            'secret_file = ["new/key", { file = "old/key", until = 2999-12-31 12:00:00 }, "last"]',
+            [("new-key", b"three", None), ("old-key", b"four", "2999-12-31T12"), ("last", b"five", None)],
+        ),
+        (
+            'secret_env = "S"\nsecret_file = { file = "last", until = 2999-12-31 }',
+            [("S", "one", None), ("last", b"five", "3000-01-01T00")],
+        ),
+        ('secret_env = "S"', [("", "one", None)]),
+        ('secret_env = ["S"]', [("", "one", None)]),
+        ('secret_env = { env = "S", until = 2999-12-31 }', [("", "one", "3000-01-01T00")]),
+        ('secret_env = { env = "S", name = "first" }', [("first", "one", None)]),
+    ],
+)
+def test_several_secrets_have_names_and_dates(
+    folder: Path, said: str, meant: list[tuple[str, Any, str | None]]
+) -> None:
+    """The variable's or the file's name tells which one a sender has; with one secret there is nothing to tell."""
+    for name, secret in (("new/key", "three"), ("old/key", "four"), ("last", "five")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(secret)
+    table = f'job = "a.b"\n[route.verify]\nprovider = "github"\n{said}'
+    given = only(route(folder, table, S="one", OLD="two")).verify.secrets.given  # type: ignore[union-attr]
+    keys = [one if isinstance(one, Key) else Key(one) for one in given]
+
+    assert [(key.name, key.secret, key.until and key.until.isoformat()[:13]) for key in keys] == meant  # type: ignore[union-attr]
+
+
+def test_a_secret_that_counts_no_more_does_not_keep_a_file_from_loading(folder: Path) -> None:
+    """As long as another one does."""
+    said = '{ provider = "github", secret_env = ["S", { env = "OLD", until = 2020-12-31 }] }'
+    verify = only(route(folder, f"verify = {said}", S="one", OLD="two")).verify
+
+    assert [held.name for held in verify.secrets.of(make_event())] == ["S"]  # type: ignore[union-attr]
+
+
+def test_deliveries_are_signed_with_the_first_secret_that_counts(folder: Path) -> None:
+    sign = '{ provider = "github", secret_env = [{ env = "OLD", until = 2020-12-31 }, "S"] }'
+    (one,) = only(
+        route(folder, f'deliver = {{ url = "https://a.example/", sign = {sign} }}', S="one", OLD="two")
+    ).destinations
+
+    assert one.sign.sign(b"{}") == github("one").sign(b"{}")
 
 
 def test_standard_webhooks_takes_its_tolerance(folder: Path) -> None:

@@ -168,9 +168,75 @@ def test_what_is_wrong_with_a_file_is_said(folder: Path, text: str, sentence: st
         ('transforms = [{ hash = ["a"] }]', 'transforms 1: The key is missing. Say key_env = "…"'),
         ('queue = { function = "good_hooks.number" }', "queue.function: good_hooks.number is no function"),
         ("verify = true", 'verify: This is "none" for a route that is open to everybody, or a table such as'),
-        ("verify = {}", "verify: It has no provider. Say one of basic, bearer, github,"),
+        ("verify = {}", 'verify: It has no provider. Say which, such as provider = "github": docs/providers.md lists'),
         ('verify = { provider = "githb" }', "verify.provider: There is no such provider. Did you mean github?"),
+        ('verify = { provider = "HubSpt" }', "There is no such provider. Did you mean hubspot?"),
+        ('verify = { provider = "Standard Webhooks" }', "There is no such provider. Did you mean standard_webhooks?"),
+        (
+            'verify = { provider = "qqq" }',
+            "docs/providers.md lists those that there are; of others most can be said as",
+        ),
+        ("verify = { provider = 7 }", "There is no such provider. docs/providers.md lists"),
         ('verify = { provider = "github" }', 'verify: The secret is missing. Say secret_env = "…"'),
+        ('verify = { provider = "github" }', "It is the secret that the webhook was made with."),
+        (
+            'verify = { provider = "meta", secret_env = "S", verify_token = "x" }',
+            'verify.verify_token: A secret does not stand in this file. Say verify_token_env = "…", an env',
+        ),
+        (
+            'verify = { provider = "meta", secret = "x" }',
+            'verify.secret: A secret does not stand in this file. Say secret_env = "…", an environment variable',
+        ),
+        (
+            'verify = { provider = "meta", verify_token_env = "S" }',
+            'verify: The secret is missing. Say secret_env = "…"',
+        ),
+        (
+            'verify = { provider = "stripe", secret_env = "S", tolerance = 0 }',
+            "verify: stripe: tolerance is a positive number of seconds.",
+        ),
+        (
+            'verify = { provider = "stripe", secret_env = "S", tolerance = "5m" }',
+            'verify.tolerance: This is a whole number, not "5m".',
+        ),
+        (
+            'verify = { provider = "square", secret_env = "S", public_url = "hooks.example" }',
+            "verify: square: public_url is the URL that the provider was given",
+        ),
+        ('verify = { provider = "chargebee", secret_env = "S" }', "verify: username is missing."),
+        (
+            'verify = { provider = "github", secret_env = [] }',
+            "verify.secret_env: This is a list of the name of an environment variable",
+        ),
+        (
+            'verify = { provider = "github", secret_env = ["S", { env = "T", until = 2999-01-01 }] }',
+            "verify.secret_env 2.env: The environment variable T is not set.",
+        ),
+        (
+            'verify = { provider = "github", secret_env = ["S", { env = "S", until = 12:00:00 }] }',
+            "verify.secret_env 2.until: This is a day such as 2026-12-31, or a moment such as 2026-12-31T12:00:00Z",
+        ),
+        (
+            'verify = { provider = "github", secret_env = ["S", { env = "S", until = "soon" }] }',
+            "verify.secret_env 2.until: until is a day or a moment such as",
+        ),
+        (
+            'verify = { provider = "github", secret_env = ["S", { env = "S", name = "two words" }] }',
+            "verify.secret_env 2.name: This is a name of up to 64 letters, digits and . _ : -, not a string.",
+        ),
+        (
+            'verify = { provider = "github", secret_env = ["S", { until = 2999-01-01 }] }',
+            "verify.secret_env 2: It has no env.",
+        ),
+        (
+            'verify = { provider = "github", secret_env = ["S", { env = "S", untl = 2999-01-01 }] }',
+            "verify.secret_env 2.untl: There is no such key. Did you mean until?",
+        ),
+        ('verify = { provider = "github", secret_env = ["S", "S"] }', "verify: github: two keys are called S."),
+        (
+            'verify = { provider = "github", secret_env = [{ env = "S", until = 2020-12-31 }] }',
+            "verify: github: no secret counts any more; the last one did until 2021-01-01T00:00:00+00:00.",
+        ),
         ('verify = { provider = "bearer", secret_env = "S" }', 'verify.secret_env: Say token_env = "…"'),
         ('verify = { provider = "github", header = "X" }', "verify.header: There is no such key."),
         ('verify = { provider = "hmac_signature", secret_env = "S" }', "verify: header is missing."),
@@ -180,7 +246,7 @@ def test_what_is_wrong_with_a_file_is_said(folder: Path, text: str, sentence: st
         ),
         (
             'verify = { provider = "hmac_signature", secret_env = "S", header = "X", encoding = "hx" }',
-            'verify.encoding: This is "hex" or "base64", not "hx". Did you mean hex?',
+            'verify.encoding: This is "hex", "base64" or "base64url", not "hx". Did you mean hex?',
         ),
     ],
 )
@@ -242,6 +308,10 @@ def test_all_faults_of_a_file_are_told_at_once_in_order(folder: Path) -> None:
         'verify = {{ provider = "github", secret_env = "{}" }}',
         'verify = {{ provider = "github", secret_file = "{}" }}',
         'verify = {{ provider = "github", secret_env = ["{}"] }}',
+        'verify = {{ provider = "github", secret_env = [{{ env = "{}" }}] }}',
+        'verify = {{ provider = "github", secret_env = {{ secret = "{}", until = 2999-01-01 }} }}',
+        'verify = {{ provider = "github", secret_file = [{{ file = "{}" }}] }}',
+        'verify = {{ provider = "meta", secret_env = "S", verify_token = "{}" }}',
         'verify = {{ provider = "github", secret_function = "{}" }}',
         'verify = {{ provider = "bearer", password = "{}" }}',
         'verify = ["{}"]',

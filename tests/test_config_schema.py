@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trafficrelay import Backoff, Deliver, Rate, Relay, Reply, Route, Spool, verify
-from trafficrelay.config import relays, routes
+from trafficrelay.config import relays, routes, verifying
 from trafficrelay.config.delivering import DELIVER_KEYS
 from trafficrelay.config.finding import SCHEMA_FILE
 from trafficrelay.config.lines import Lines
@@ -50,7 +50,7 @@ address_rate = { rate = "50/s", burst = 100 }
 
 [[route]]
 path = "/github"
-verify = { provider = "github", secret_env = ["S", "W"] }
+verify = { provider = "github", secret_env = ["S", { env = "W", name = "old", until = "2999-12-31" }] }
 job = "shop.jobs.on_push"
 queue = "hooks"
 methods = ["POST", "PUT"]
@@ -102,6 +102,16 @@ allow = ["10.0.0.0/8"]
 schedule = [1, 2]
 
 [[route]]
+path = "/whatsapp"
+verify = { provider = "whatsapp", secret_env = { env = "S" }, verify_token_env = ["S", "W"] }
+job = "a.b"
+
+[[route]]
+path = "/hubspot"
+verify = { provider = "hubspot", secret_env = "S", public_url = "https://hooks.example/hubspot", tolerance = 60 }
+job = "a.b"
+
+[[route]]
 path = "/several"
 verify = { provider = "hmac_signature", secret_env = "S", header = "X-Sig", digest = "sha1", encoding = "base64" }
 retry = { tries = 5 }
@@ -145,7 +155,7 @@ def test_a_file_that_says_everything_is_taken_by_both() -> None:
     document = tomllib.loads(FULL)
     VALIDATOR.validate(document)
 
-    assert len(read(document).routes) == 3
+    assert len(read(document).routes) == 5
 
 
 def test_every_key_has_words_for_those_who_edit() -> None:
@@ -211,15 +221,41 @@ def test_the_smaller_tables_say_what_their_classes_take(declared: Any) -> None:
 
 
 def test_every_provider_and_every_step_is_in_the_schema() -> None:
-    functions = {name for name in verify.__all__ if inspect.isfunction(getattr(verify, name))}
+    functions = {name for name, value in vars(verify).items() if inspect.isfunction(value) and name[0] != "_"}
 
-    assert set(PROVIDERS) == functions
-    assert set(SCHEMA["definitions"]) >= functions | {f"step_{name}" for name in STEPS}
+    assert set(PROVIDERS) == functions | verify.CATALOGUE.keys()
+    assert set(SCHEMA["definitions"]["provider"]["enum"]) == set(PROVIDERS)
+    assert set(SCHEMA["definitions"]) >= {f"step_{name}" for name in STEPS}
+
+
+def test_editors_show_what_each_provider_is() -> None:
+    """While they complete its name: what its secret is, and where the provider says how it signs."""
+    provider = SCHEMA["definitions"]["provider"]
+    shown = dict(zip(provider["enum"], provider["x-taplo"]["docs"]["enumValues"], strict=True))
+
+    assert all(row.title in shown[name] and row.docs in shown[name] for name, row in verify.CATALOGUE.items())
+    assert all(text.endswith(".") for text in shown.values())
+
+
+@pytest.mark.parametrize("key", ["verify", "sign"])
+def test_every_provider_takes_the_keys_of_its_kind_and_no_others(key: str) -> None:
+    """In the schema as in the parser."""
+    definition = SCHEMA["definitions"][key]
+    tables = definition["anyOf"][0] if key == "verify" else definition
+    kinds = tables["dependencies"]["provider"]["allOf"]
+    found = {
+        name: kind["then"]["propertyNames"]["enum"]
+        for kind in kinds
+        for name in kind["if"]["properties"]["provider"]["enum"]
+    }
+
+    assert found == {name: list(verifying._table(name, key == "sign").keys) for name in PROVIDERS}
+    assert set(tables["properties"]) == {key for keys in found.values() for key in keys}
+    assert len(kinds) < len(PROVIDERS) / 2
 
 
 def test_a_provider_that_is_added_can_be_said_without_more_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its parameters are its keys."""
-    from trafficrelay.config import verifying
 
     def shopify(secret: verify.Secret, *, tolerance: int = 300) -> verify.Verifier:
         """Verify webhooks of Shopify."""
@@ -229,7 +265,8 @@ def test_a_provider_that_is_added_can_be_said_without_more_code(monkeypatch: pyt
     said = {"provider": "shopify", "secret_env": ["S", "W"], "tolerance": 60}
     relay = read({"route": [{"path": "/a", "verify": said, "job": "a.b"}]})
 
-    assert relay.routes[0].verify(None) == ([ENVIRON["S"], STANDARD_KEY], 60)  # type: ignore[arg-type, operator, misc]
+    keys = [verify.Key(ENVIRON["S"], name="S"), verify.Key(STANDARD_KEY, name="W")]
+    assert relay.routes[0].verify(None) == (keys, 60)  # type: ignore[arg-type, operator, misc]
 
 
 STRANGE: list[Any] = [
@@ -324,6 +361,13 @@ def test_whatever_is_wrong_is_told_as_a_config_error(path: Any, how: str, value:
         {"verify": {"provider": "githb", "secret_env": "S"}},
         {"verify": {"provider": "github", "secret": "hunter2"}},
         {"verify": {"provider": "github"}},
+        {"verify": {"provider": "github", "secret_env": "S", "tolerance": 60}},
+        {"verify": {"provider": "stripe", "secret_env": "S", "tolerance": "5m"}},
+        {"verify": {"provider": "basic", "secret_env": "S", "username": "ada"}},
+        {"verify": {"provider": "chargebee", "secret_env": "S"}},
+        {"verify": {"provider": "github", "secret_env": ["S", {"until": "2999-12-31"}]}},
+        {"verify": {"provider": "github", "secret_env": ["S", {"env": "W", "untl": "2999-12-31"}]}},
+        {"verify": {"provider": "meta", "verify_token_env": "S"}},
         {"max_body": "lots"},
         {"timeout": "soon"},
         {"retry": {"tires": 3}},

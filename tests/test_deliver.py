@@ -14,6 +14,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -34,7 +35,17 @@ from trafficrelay import Deliver
 from trafficrelay.delivery.circuit import Circuit
 from trafficrelay.delivery.destination import CloudEvents
 from trafficrelay.event import now
-from trafficrelay.verify import basic, bearer, github, hmac_signature, standard_webhooks
+from trafficrelay.verify import (
+    basic,
+    bearer,
+    github,
+    hmac_signature,
+    hubspot,
+    square,
+    standard_webhooks,
+    trello,
+    twilio,
+)
 
 pytestmark = pytest.mark.rq
 
@@ -409,6 +420,37 @@ def test_what_is_signed_is_verified_by_the_matching_verifier(
     event = make_event(headers=request.headers, body=request.body, received_at=now())
 
     assert verifier(event) is True
+
+
+@pytest.mark.parametrize(
+    ("sign", "public_url"),
+    [
+        (square("key"), None),
+        (square("key", public_url="https://shop.example/hook?a=1"), "https://shop.example/hook?a=1"),
+        (square("key", public_url="https://shop.example"), "https://shop.example/p%61th?q=%2f"),
+        (trello("key"), None),
+        (hubspot("key"), None),
+        (twilio("key"), None),
+    ],
+    ids=["square", "public", "origin", "trello", "hubspot", "twilio"],
+)
+def test_the_url_of_the_destination_is_signed_by_those_who_sign_it(
+    deliveries: Deliveries, receiver: Receiver, sign: Any, public_url: str | None
+) -> None:
+    """Twilio's hash of a JSON body goes into the URL itself."""
+    deliveries.declare(Deliver(receiver.url + "/p%61th?q=%2f", sign=sign, method="PUT", allow=["127.0.0.1"]))
+    deliveries.run()
+    [request] = receiver.requests
+    event = make_event(
+        headers=request.headers,
+        body=request.body,
+        received_at=now(),
+        method=request.method,
+        url=public_url or receiver.url + request.path,
+    )
+
+    assert request.path.startswith("/p%61th?q=%2f")
+    assert replace(sign, public_url=None)(event) is True
 
 
 def test_the_message_id_stays_the_same_in_all_tries_and_is_signed(both: Deliveries, receiver: Receiver) -> None:

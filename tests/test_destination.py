@@ -31,7 +31,18 @@ from trafficrelay.outbox.handover import Handover, Job
 from trafficrelay.outbox.memory import MemoryOutbox
 from trafficrelay.search import Search, condition
 from trafficrelay.target import JobOptions
-from trafficrelay.verify import basic, bearer, standard_webhooks
+from trafficrelay.verify import (
+    adyen,
+    asana,
+    basic,
+    bearer,
+    discord,
+    mailgun,
+    mandrill,
+    microsoft_graph,
+    square,
+    standard_webhooks,
+)
 
 URL = "https://shop.example/hook"
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -72,6 +83,12 @@ def route(deliver: Any, **options: Any) -> Any:
         ({"sign": "secret"}, "standard_webhooks"),
         ({"sign": standard_webhooks}, "standard_webhooks"),
         ({"sign": bearer(lambda event: "s3cret")}, "one of its own"),
+        ({"sign": square("key", public_url=lambda event: "s3cret")}, "one of its own"),
+        ({"sign": asana()}, "one of its own"),
+        ({"sign": adyen("5e" * 32)}, "sign=adyen(…) puts its signature into the body"),
+        ({"sign": mailgun("key")}, "into the body"),
+        ({"sign": microsoft_graph("key")}, "into the body"),
+        ({"sign": discord("5e" * 32)}, "sign=discord(…) has a public key, which verifies"),
         ({"connect_timeout": 0}, "connect_timeout"),
         ({"read_timeout": "5s"}, "read_timeout"),
         ({"read_timeout": True}, "read_timeout"),
@@ -380,6 +397,31 @@ def test_headers_of_the_users_take_the_place_of_ours_and_a_signature_that_of_bot
     )
 
     assert sent.headers == {"webhook-id": ORIGIN.id, "content-type": "text/x-shop", "X-SIGN": "signed"}
+
+
+def test_a_signer_of_the_users_is_given_what_it_takes() -> None:
+    class Signer:
+        def sign(self, body: bytes, now: datetime, *, url: str, method: str, message_id: str) -> dict[str, str]:
+            return {"X-Sign": f"{method} {url} {message_id}"}
+
+    sent = envelope(Deliver(URL, sign=Signer(), method="PUT"), order(data=1), ORIGIN, NOON)
+
+    assert sent.headers["X-Sign"] == f"PUT {URL} {ORIGIN.id}"
+
+
+def test_a_signer_that_wants_a_form_signs_one() -> None:
+    """As it came, with its own type."""
+    sent = envelope(
+        Deliver(URL, sign=mandrill("key"), body="raw"),
+        order(raw=b"b=2&a=1", content_type="application/x-www-form-urlencoded"),
+        ORIGIN,
+        NOON,
+    )
+    event = make_event(headers=sent.headers, body=sent.body, url=sent.url)
+
+    assert mandrill("key")(event) is True
+    with pytest.raises(DeliveryError, match="could not be signed"):
+        envelope(Deliver(URL, sign=mandrill("key")), order(data=1), ORIGIN, NOON)
 
 
 def test_the_signature_has_the_time_of_the_try_and_the_id_of_the_job() -> None:

@@ -24,9 +24,9 @@ from trafficrelay import Relay
 from trafficrelay.config import SCHEMA_FILE, relays, routes
 from trafficrelay.config.delivering import DELIVER_KEYS
 from trafficrelay.config.loading import load as config_load
-from trafficrelay.config.verifying import PROVIDERS
+from trafficrelay.config.verifying import PROVIDERS, _table
 from trafficrelay.standalone.banner import SAMPLE
-from trafficrelay.verify import github
+from trafficrelay.verify import CATALOGUE, github
 
 from .config_support import STANDARD_KEY, read, refusal, write
 from .standalone_support import ROOT, Run, environment, free_port_number, get, post
@@ -78,13 +78,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
+def as_editors_have_it(text: str) -> Any:
+    """What a schema is shown of a file: JSON has no dates."""
+    return json.loads(json.dumps(tomllib.loads(text), default=str))
+
+
 def load(folder: Path, text: str) -> Relay:
     return config_load(write(folder, text), environ=Environ())
 
 
 @pytest.mark.parametrize("text", FILES)
 def test_every_file_on_the_page_is_good_for_editors_and_loads(folder: Path, text: str) -> None:
-    VALIDATOR.validate(tomllib.loads(text))
+    VALIDATOR.validate(as_editors_have_it(text))
 
     assert load(folder, text).routes
 
@@ -96,14 +101,14 @@ def test_every_line_on_the_page_is_good_for_editors_and_loads(folder: Path, line
     if key in ("deliver", "to"):
         del rest["job"]
     text = "[[route]]\n" + "".join(f"{name} = {value}\n" for name, value in rest.items() if name != key) + line
-    VALIDATOR.validate(tomllib.loads(text))
+    VALIDATOR.validate(as_editors_have_it(text))
 
     assert load(folder, text).routes
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_example_is_good_for_editors(file: Path) -> None:
-    VALIDATOR.validate(tomllib.loads(file.read_text("utf-8")))
+    VALIDATOR.validate(as_editors_have_it(file.read_text("utf-8")))
 
 
 def test_there_are_examples() -> None:
@@ -142,10 +147,21 @@ def test_the_page_says_what_only_python_says_and_why() -> None:
     ]
 
 
-def test_the_page_names_every_provider() -> None:
+def test_the_page_has_every_key_that_a_provider_takes() -> None:
+    """Of functions in rows of their own, of the catalogue's by what they have in common."""
     table = PAGE.partition("| provider | keys |")[2].partition("\n## ")[0]
+    said = {
+        first: re.findall(r"`(\w+)[` ]", keys) for first, keys in re.findall(r"^\| (.*?) \| (.*?) \|$", table, re.M)
+    }
+    own = {name: said[f"`{name}`"] for name in PROVIDERS if f"`{name}`" in said and name not in CATALOGUE}
+    shared = {key for first, keys in said.items() if first.strip("`") not in own for key in keys}
 
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(PROVIDERS)
+    assert own == {name: keys_of(name) for name in PROVIDERS if name not in CATALOGUE}
+    assert shared == {key for name in CATALOGUE for key in keys_of(name)}
+
+
+def keys_of(name: str) -> list[str]:
+    return [key for key in _table(name, signs=False).keys if key != "provider"]
 
 
 def test_the_first_file_makes_of_a_push_what_the_job_takes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

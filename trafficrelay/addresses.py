@@ -107,6 +107,10 @@ class TrustedProxies:
             end = comma
         return found
 
+    def trusts(self, remote_addr: str) -> bool:
+        """Say whether the other end of a connection is a trusted proxy."""
+        return bool(self.ipv4 or self.unix or self.ipv6) and self._trusts_peer(remote_addr)
+
     def _trusts_peer(self, remote_addr: str) -> bool:
         if remote_addr in _UNIX_PEERS:
             return self.unix

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -28,10 +29,12 @@ from .errors import (
     OutboxError,
     Refusal,
     Unavailable,
+    Unverified,
 )
 from .event import Event, Headers, now
 from .failures import BUGS, without_words
 from .intake import Intake
+from .permission import permission
 from .reply import Reply
 from .route import Route
 from .rule import METHODS, WILDCARD
@@ -52,7 +55,7 @@ _CONVERTERS: Final[Mapping[str, tuple[str, Converter]]] = {"int": (r"-?\d+", int
 def make_app(intake: Intake, routes: tuple[Route, ...], door: Door) -> bottle.Bottle:
     """Make the application of a relay."""
     app = bottle.Bottle()
-    no_route = _answering(lambda rest: _no_route(app, rest))
+    no_route = _answering(lambda rest: _no_route(app, rest, partial(_challenged, intake, door)))
     told = _answering(lambda event: intake.statuses.answer(event, read_query(bottle.request.query_string)))
     if any(route.status for route in routes):
         app.route(f"{STATUS_PATH}<event>", "GET", told)
@@ -76,8 +79,21 @@ def route_of(app: bottle.Bottle, method: str, path: str) -> Route | None:
     return route
 
 
-def find_route(routes: Sequence[Route], method: str, path: str) -> tuple[Route, dict[str, str | int | float]] | None:
+def is_challenge_method(route: Route, method: str) -> bool:
+    """Tell whether challenges come to a route on a method that it does not take."""
+    return method not in route.methods and any(handshake.method == method for handshake in route.handshakes)
+
+
+def find_route(
+    routes: Sequence[Route], method: str, path: str, *, challenges: bool = False
+) -> tuple[Route, dict[str, str | int | float]] | None:
     """Give the route that a request would come to, and its wildcards; `None` where it is none.
+
+    Args:
+        routes: the routes.
+        method: the request's method.
+        path: its path, decoded.
+        challenges: whether it is looked for among those only that a challenge on this method would come to.
 
     Raises:
         Malformed: a number in the path is none.
@@ -85,7 +101,8 @@ def find_route(routes: Sequence[Route], method: str, path: str) -> tuple[Route, 
     router = bottle.Router()
     for route in routes:
         rule, converters = bottle_rule(route.rule)
-        for one in route.methods:
+        challenged = challenges and is_challenge_method(route, method)
+        for one in (method,) if challenged else () if challenges else route.methods:
             router.add(rule, one, (route, converters))
     try:
         (route, converters), params = router.match({"REQUEST_METHOD": method, "PATH_INFO": path})
@@ -160,7 +177,7 @@ def _endpoint(
             return accept(environ, address, params)
 
     def accept(environ: dict[str, Any], address: str, params: Mapping[str, str]) -> Reply:
-        event = _event(environ, route, _converted(params, converters), address)
+        event = _event(environ, route, _converted(params, converters), address, door)
         base = _base(environ, rule) if route.status else ""
         put_off = environ.get(PUT_OFF)
         if put_off is None:
@@ -181,7 +198,7 @@ def _answering(make: Callable[..., Reply], route: Route | None = None) -> Callab
         try:
             reply = make(**params)
         except Refusal as refusal:
-            reply = for_page(_problem(refusal, route), route, bottle.request.environ.get("HTTP_ORIGIN"))
+            reply = for_sender(_problem(refusal, route), route, bottle.request.environ.get("HTTP_ORIGIN"))
         except BUGS as error:
             log.error("a request could not be answered\n%s", without_words(error))
             reply = Reply.problem(Failed("The request could not be processed."))
@@ -193,9 +210,14 @@ def _answering(make: Callable[..., Reply], route: Route | None = None) -> Callab
     return respond
 
 
-def for_page(refused: Reply, route: Route | None, origin: str | None) -> Reply:
-    """Let a page whose script posted to a route read why that was refused."""
-    return refused if route is None or route.origins is None else refused.adding(route.origins.headers(origin))
+def for_sender(refused: Reply, route: Route | None, origin: str | None) -> Reply:
+    """Give a refusal as its sender wants it: a page whose script posted may read why, and some want no body at all."""
+    if route is None:
+        return refused
+    if route.bare:
+        kept = [(name, value) for name, value in refused.headers if name.lower() != "content-type"]
+        return Reply(refused.status, kept)
+    return refused if route.origins is None else refused.adding(route.origins.headers(origin))
 
 
 def _problem(refusal: Refusal, route: Route | None) -> Reply:
@@ -209,14 +231,26 @@ def _problem(refusal: Refusal, route: Route | None) -> Reply:
 
 
 def log_refusal(logger: logging.Logger, method: str, route: Route | None, refusal: Refusal) -> None:
-    """Say in the log what was refused: the route's rule, and neither path nor query, where senders put tokens."""
+    """Say in the log what was refused: the route's rule, and neither path nor query, where senders put tokens.
+
+    Of a sender who was not verified it says the cause as well, by the word that the counters have for it.
+    """
     rule = f" {route.rule}" if route is not None else ""
-    logger.info("%s%s answered %d: %s", method, rule, refusal.status, refusal.detail)
+    cause = getattr(refusal, "cause", "")
+    told = f" ({cause})" if cause and (isinstance(refusal, Unverified) or cause != "other") else ""
+    logger.info("%s%s answered %d: %s%s", method, rule, refusal.status, refusal.detail, told)
 
 
-def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | int | float], address: str) -> Event:
+def _event(
+    environ: dict[str, Any],
+    route: Route,
+    params: Mapping[str, str | int | float],
+    address: str,
+    door: Door,
+    *,
+    with_body: bool = True,
+) -> Event:
     received_at = now()
-    body = read_body(environ, route.limit)
     return Event(
         id=os.urandom(16).hex(),
         route=route.rule,
@@ -226,7 +260,8 @@ def _event(environ: Mapping[str, Any], route: Route, params: Mapping[str, str | 
         query=read_query(environ.get("QUERY_STRING", "")),
         headers=_headers(environ),
         remote_addr=address,
-        body=body,
+        body=read_body(environ, route.limit) if with_body else b"",
+        url=door.url(environ) if route.signs_url else "",
     )
 
 
@@ -256,25 +291,49 @@ def _ready(intake: Intake) -> Reply:
     return Reply(200, body={"status": "ready"})
 
 
-def _no_route(app: bottle.Bottle, rest: str) -> Reply:
-    """Answer what no route takes: OPTIONS and HEAD of a path that has one, 405 for other methods of it, 404 else."""
+def _no_route(app: bottle.Bottle, rest: str, challenged: Callable[[Route, Mapping[str, str]], Reply | None]) -> Reply:
+    """Answer what no route takes: OPTIONS and HEAD of a path that has one, 405 for other methods of it, 404 else.
+
+    And the challenges of a route on a method that it does not take.
+    """
     routes: dict[str, Route | None] = {}
     for method in METHODS:
         try:
             # A mount prefixes the rules in the host's router, not in this app's own: `rest` is the path in it.
-            found, _ = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + rest})
+            found, params = app.router.match({"REQUEST_METHOD": method, "PATH_INFO": "/" + rest})
         except bottle.HTTPError:
             continue
-        if not found.config.get("catch_all"):
-            routes[method] = found.config.get("relay")
+        if found.config.get("catch_all"):
+            continue
+        route = routes[method] = found.config.get("relay")
+        if route is not None and is_challenge_method(route, bottle.request.method):
+            answer = challenged(route, params)
+            if answer is not None:
+                return answer
     if not routes:
         raise NotFound("There is nothing at this path.")
     allow = tuple(sorted(routes))
     if bottle.request.method == "HEAD":
         return Reply(200, {"Allow": ", ".join(allow)})
     if bottle.request.method == "OPTIONS":
+        header = bottle.request.environ.get
+        asked = header("HTTP_WEBHOOK_REQUEST_ORIGIN"), header("HTTP_WEBHOOK_REQUEST_RATE")
+        if permitted := permission(routes.get("POST"), *asked):
+            return Reply(200, [("Allow", ", ".join(allow)), *permitted])
         return Reply(204, [("Allow", ", ".join(allow)), *_preflight(routes, allow)])
     raise MethodNotAllowed(allow)
+
+
+def _challenged(intake: Intake, door: Door, route: Route, params: Mapping[str, str]) -> Reply | None:
+    """Answer a challenge on a method that its route does not take; no body of it is read."""
+    environ = bottle.request.environ
+    address = door.address(environ)
+    try:
+        with door.pressure.request(address):
+            converted = _converted(params, bottle_rule(route.rule)[1])
+            return intake.challenged(route, _event(environ, route, converted, address, door, with_body=False))
+    except Refusal as refusal:
+        return for_sender(_problem(refusal, route), route, environ.get("HTTP_ORIGIN"))
 
 
 def _preflight(routes: Mapping[str, Route | None], allow: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -22,9 +22,11 @@ from .commands import (
     replay,
     routes,
     run,
+    send,
     spool,
     sweep,
     try_,
+    verify,
     worker,
 )
 from .errors import DeclarationError, RelayError, TargetError
@@ -35,6 +37,8 @@ _COMMANDS: Final = (
     worker,
     routes,
     try_,
+    verify,
+    send,
     check,
     failed,
     replay,
@@ -54,7 +58,7 @@ Take web traffic in and hand it to RQ workers.
     trafficrelay try relay.toml /hooks/acme body.json
     trafficrelay COMMAND --help                # what a command does, with examples
 
-Exit codes: 0 done; 1 failed, or found a fault (check, try); 2 wrong usage or declaration; 130 ended by Ctrl-C.
+Exit codes: 0 done; 1 failed, or found a fault (check, try, verify); 2 wrong usage or declaration; 130 ended by Ctrl-C.
 """
 
 _BROKEN_PIPE: Final = 141

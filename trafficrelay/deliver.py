@@ -122,7 +122,7 @@ class _Delivery:
     def _send(self, sealed: Envelope) -> tuple[Outcome, Response | None]:
         request = Request(
             method=self._to.method,
-            url=self._to.url,
+            url=sealed.url,
             headers=sealed.headers,
             body=sealed.body,
             connect_timeout=self._to.connect_timeout,

@@ -9,6 +9,7 @@ from .addresses import TrustedProxies
 from .errors import DeclarationError, HeaderTooLarge
 from .pressure import Pressure
 from .rate import Rate
+from .request_url import request_url
 
 ADMITTED: Final = "trafficrelay.admitted"
 """The key in the environ of the sender's address, where a server of ours has let the request in before the app."""
@@ -36,6 +37,7 @@ class Door:
         pressure: counts who is inside.
         max_header: as given.
         max_requests: as given.
+        trusts_proxies: whether there is a proxy that is trusted.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Door:
             )
         self.pressure = Pressure(max_requests, address_rate)
         self._proxies = TrustedProxies.of(trusted_proxies)
+        self.trusts_proxies = self._proxies != TrustedProxies()
         self.max_header = max_header
         self.max_requests = max_requests
 
@@ -68,3 +71,7 @@ class Door:
         if size > self.max_header:
             raise HeaderTooLarge(self.max_header)
         return self._proxies.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
+
+    def url(self, environ: Mapping[str, Any]) -> str:
+        """Give the URL that a request was sent to, as far as it says; see `request_url`."""
+        return request_url(environ, forwarded=self._proxies.trusts(environ.get("REMOTE_ADDR", "")))

@@ -78,6 +78,10 @@ class Event:
         data: what the body says: decoded JSON, a form (a key sent once has its value, one sent several times a list),
             text, or bytes. Of a request without a body it is the query. `None` until the sender is verified.
         cloudevent: the attributes of a CloudEvent, `id`, `source` and `type` among them; `None` of any other event.
+        verified_by: which of several secrets its sender has: the key's name, or its number from 1; `""` where there is
+            one.
+        url: the URL that it was sent to, as far as the request says; `""` where its verifier does not ask for it. It
+            is stored nowhere.
     """
 
     id: str
@@ -91,6 +95,8 @@ class Event:
     body: bytes
     data: Any = None
     cloudevent: Mapping[str, str] | None = None
+    verified_by: str = ""
+    url: str = ""
 
     def __repr__(self) -> str:
         # Neither the payload nor the query: reprs end up in logs.
@@ -110,6 +116,8 @@ class Event:
             body=self.body,
             data=data,
             cloudevent=cloudevent or self.cloudevent,
+            verified_by=self.verified_by,
+            url=self.url,
         )
 
     def context(self, secret_headers: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -126,6 +134,8 @@ class Event:
             "params": dict(self.params),
             "headers": self.headers.without_credentials(secret_headers),
         }
+        if self.verified_by:
+            context["verified_by"] = self.verified_by
         return context if self.cloudevent is None else context | {"cloudevent": dict(self.cloudevent)}
 
     def to_dict(self, secret_headers: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -162,6 +172,7 @@ class Event:
                 remote_addr=stored["remote_addr"],
                 body=base64.b64decode(stored["body"], validate=True),
                 cloudevent=None if attributes is None else {**attributes},
+                verified_by=stored.get("verified_by", ""),
             )
         except (AttributeError, KeyError, TypeError, ValueError, binascii.Error) as error:
             raise DeadLetterError("This event was not stored whole and cannot be read.") from error

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from .body import read_events
 from .bounds import MAX_JOBS, check_jobs, check_rate
+from .brought import Brought
+from .challenges import is_challenge, met
 from .delivery.order import orders
 from .errors import (
     DeadLetterError,
@@ -28,6 +30,7 @@ from .errors import (
 )
 from .event import FORMAT, Event
 from .failures import BUGS, place
+from .outbox.counters import Counter
 from .outbox.handover import REPLAY_MARK_TTL, DeadLetter, Handover, Job, Outbox, Receipt, job_id
 from .prepared import Prepared
 from .reply import Reply
@@ -35,6 +38,8 @@ from .route import Route
 from .status import Statuses
 from .target import Target
 from .transform import MAX_ITEMS, apply
+from .verify.handshakes import check_no_echo
+from .verify.verified import Verified
 
 log = logging.getLogger("trafficrelay")
 
@@ -53,6 +58,7 @@ class Intake:
     def __init__(self, outbox: Outbox, *, module: str = "") -> None:
         self.outbox = outbox
         self.statuses = Statuses(outbox)
+        self._brought = Brought(outbox)
         self._module = module
 
     def accept(self, route: Route, event: Event, *, base: str = "") -> Reply:
@@ -66,7 +72,25 @@ class Intake:
         Raises:
             Refusal: it was not accepted, and nothing of it was kept.
         """
-        prepared = self.prepare(route, event, base=base)
+        return self.hand_over(self.prepare(route, event, base=base))
+
+    def challenged(self, route: Route, event: Event) -> Reply | None:
+        """Answer a challenge that comes on a method which its route does not take; `None` of what is none.
+
+        Raises:
+            Refusal: it is not accepted.
+        """
+        prepared = self._met(route, event, signed=False)
+        if prepared is None and is_challenge(route, event):
+            prepared = self._met(route, self._verified(route, event), signed=True)
+        return None if prepared is None else self.hand_over(prepared)
+
+    def hand_over(self, prepared: Prepared) -> Reply:
+        """Hand over what was prepared, and give the answer.
+
+        Raises:
+            Refusal: it was not accepted, and nothing of it was kept.
+        """
         writing = prepared.writing
         if not writing:
             return prepared.answer(())
@@ -86,8 +110,14 @@ class Intake:
         Raises:
             Refusal: it is not accepted.
         """
-        verify(route, event)
-        events = read_events(event, limit=route.limit, content_type=route.content_type, split=route.split)
+        if route.handshakes and (met := self._met(route, event, signed=False)):
+            return met
+        event = self._verified(route, event)
+        if route.handshakes and (met := self._met(route, event, signed=True)):
+            return met
+        events = read_events(
+            event, limit=route.limit, content_type=route.reads_as, split=route.split, empty=route.takes_empty
+        )
         address = partial(self.statuses.address, base) if route.status else None
         asks = route.status and not self.statuses.ready
         if not route.split and len(events) == 1 and events[0].id == event.id:
@@ -99,7 +129,7 @@ class Intake:
         jobs = 0
         for number, one in enumerate(events, 1):
             try:
-                handovers.append(self._handover(route, one))
+                handovers.append(self._handover(route, one, number if route.numbers_items else 0))
             except Refusal as refusal:
                 raise refusal.of_item(number) from refusal
             jobs += len(handovers[-1].jobs)
@@ -109,6 +139,33 @@ class Intake:
         check_rate(handovers)
         whole = replace(event, data=[one.data for one in events])
         return Prepared(route, whole, tuple(handovers), several=True, address=address, asks=asks)
+
+    def _met(self, route: Route, event: Event, *, signed: bool) -> Prepared | None:
+        """Meet the challenge that a request is; `None` of one that is none."""
+        try:
+            return met(route, event, self._brought, signed=signed)
+        except (Unverified, Unavailable) as refusal:
+            self._count("refused", refusal.cause, route)
+            raise
+
+    def _verified(self, route: Route, event: Event) -> Event:
+        """Verify, and count what was refused and why, and by which of several secrets what was not."""
+        try:
+            event = verify(route, event, partial(self._brought.check, route) if route.brings else None)
+            check_no_echo(route.handshakes, event)
+        except (Unverified, Unavailable) as refusal:
+            self._count("refused", refusal.cause, route)
+            raise
+        if event.verified_by:
+            self._count("verified", event.verified_by, route)
+        return event
+
+    def _count(self, what: str, why: str, route: Route) -> None:
+        try:
+            self.outbox.add_counts({Counter(what, why, route.rule): 1})
+        except (OutboxError, AttributeError) as error:
+            # An outbox of a user's own may not count.
+            log.debug("nothing was counted: %s", error)
 
     def replay(self, route: Route, event: Event, *, settles: str = "") -> Receipt:
         """Run a kept event through today's transform and hand its jobs over.
@@ -126,8 +183,8 @@ class Intake:
             OutboxError: the outbox did not take it.
         """
         # It was inflated and split before it was kept. What a route says of its bodies may have been what was wrong.
-        content_type = "" if route.split else route.content_type
-        events = read_events(event, limit=len(event.body), content_type=content_type)
+        content_type = "" if route.split else route.reads_as
+        events = read_events(event, limit=len(event.body), content_type=content_type, empty=route.takes_empty)
         if len(events) != 1:
             raise DeadLetterError(
                 f"The event {event.id} holds {len(events)} events today; send them to the route again."
@@ -145,7 +202,7 @@ class Intake:
         )
         return self.outbox.accept(handover) if jobs or settles else handover.receipt
 
-    def _handover(self, route: Route, event: Event) -> Handover:
+    def _handover(self, route: Route, event: Event, number: int = 0) -> Handover:
         context = event.context(route.secret_headers)
         key: str | None = None
         rate_key = ""
@@ -164,7 +221,7 @@ class Intake:
             context=context,
             jobs=jobs,
             dead_letter=letter,
-            dedupe=None if key is None else _dedupe_name(route, event, key),
+            dedupe=None if key is None else _dedupe_name(route, event, f"{key} {number}" if number else key),
             dedupe_window=route.window,
             limits=route.limits,
             rate_key=rate_key,
@@ -202,16 +259,28 @@ class Intake:
         return list(dict.fromkeys((self._module, getattr(route.transform, "__module__", ""))))
 
 
-def verify(route: Route, event: Event) -> None:
-    """Ask the route's verifier.
+def verify(route: Route, event: Event, check: Callable[[Event], Any] | None = None) -> Event:
+    """Ask the route's verifier; give the event with which secret its sender has.
+
+    Args:
+        route: the route.
+        event: the event.
+        check: what is asked in place of the verifier.
 
     Raises:
-        Unverified: it says anything but `True`.
+        Unverified: it says anything but `True`, or gives no `Verified`.
     """
+    check = check or route.check
+    if check is not None:
+        verified = check(event)
+        if not isinstance(verified, Verified):
+            raise Unverified("The sender is not verified.")
+        return replace(event, verified_by=verified.key) if verified.key else event
     if route.verify is None:
-        return
+        return event
     if not callable(route.verify) or route.verify(event) is not True:
         raise Unverified("The sender is not verified.")
+    return event
 
 
 def make_jobs(route: Route, event: Event, modules: Sequence[str]) -> tuple[Job, ...]:

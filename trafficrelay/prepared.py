@@ -27,6 +27,8 @@ class Prepared:
         several: whether it may hold more than one.
         address: gives where it is told what became of an event; `None` where the route does not say so.
         asks: whether giving it may have to ask the outbox, and wait.
+        settled: the answer of a challenge; `None` of events.
+        challenge: what the challenge is called.
     """
 
     route: Route
@@ -35,6 +37,8 @@ class Prepared:
     several: bool = False
     address: Callable[[Receipt], str | None] | None = None
     asks: bool = False
+    settled: Reply | None = None
+    challenge: str = ""
 
     @property
     def writing(self) -> tuple[Handover, ...]:
@@ -47,6 +51,8 @@ class Prepared:
         Args:
             receipts: those of `writing`.
         """
+        if self.settled is not None:
+            return self.settled
         taken = iter(receipts)
         known = [next(taken) if handover.writes else handover.receipt for handover in self.handovers]
         places = self._places(known)

@@ -30,7 +30,11 @@ from .target import JOB_OPTIONS, UNSAID, Target, To, Unsaid, check_names, lifeti
 from .transform import Transform, keep_data
 from .transforms import Chain, typed
 from .verify import schemes
+from .verify.provider import Provider
 from .verify.schemes import Verifier
+
+if TYPE_CHECKING:
+    from .verify.handshakes import Handshake
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes that a body may have unless the route says otherwise: 1 MiB."""
@@ -63,10 +67,12 @@ class Route:
         split: whether each item of a JSON array and each line of NDJSON is an event of its own. All of a request are
             accepted, or none.
         content_type: what bodies are read as whatever their sender says: `"application/json"` for JSON that comes as
-            text/plain, as `navigator.sendBeacon` sends it.
+            text/plain, as `navigator.sendBeacon` sends it. Left out, a verifier's provider may be known to mislabel
+            its bodies.
         dedupe: by what a repeated event is known: `"header:NAME"`, `"data:path.to.field"`, a function of the event,
-            or `None` for not at all. Left out, a CloudEvent is known by its source and id, unless they are headers
-            beside a signature, which covers the body alone. An event without it is accepted.
+            or `None` for not at all. Left out, it is the id that the verifier's provider gives its events
+            (docs/providers.md). Of others a CloudEvent is known by its source and id, unless they are headers beside a
+            signature, which covers the body alone. An event without it is accepted.
         dedupe_window: for how long it is remembered.
         max_body: the largest body, in bytes or as `"5MB"`, before and after it is inflated; more is never read.
         aside: how large a job's argument may be, in bytes or as `"256KB"`; a larger one is kept in Redis under a key
@@ -86,6 +92,7 @@ class Route:
             the same id to fence with. `False` is for what must not happen twice: such a job fails visibly instead, and
             somebody decides. What a worker had taken and not begun is run in both cases.
         reply: the answer in place of 202: a `Reply`, `"empty"` (204), `"pixel"` (a GIF), or a function of the event.
+            Left out, it is what the verifier's provider wants.
         on_error: what happens when the transform fails: `"keep"` keeps the event as a dead letter and answers as
             if nothing had happened; `"refuse"` answers 500 and keeps nothing.
         on_outage: what happens when Redis is away: `"spool"` keeps the event in the relay's spool and answers as ever;
@@ -144,6 +151,15 @@ class Route:
     spools: bool = field(init=False, repr=False, compare=False)
     answer: Reply | Callable[[Event], Reply] | None = field(init=False, repr=False, compare=False)
     secret_headers: frozenset[str] = field(init=False, repr=False, compare=False)
+    check: Callable[[Event], Any] | None = field(init=False, repr=False, compare=False)
+    handshakes: tuple[Handshake, ...] = field(init=False, repr=False, compare=False)
+    reads_as: str = field(init=False, repr=False, compare=False)
+    bare: bool = field(init=False, repr=False, compare=False)
+    takes_empty: bool = field(init=False, repr=False, compare=False)
+    signs_url: bool = field(init=False, repr=False, compare=False)
+    blocks: bool = field(init=False, repr=False, compare=False)
+    brings: bool = field(init=False, repr=False, compare=False)
+    numbers_items: bool = field(init=False, repr=False, compare=False)
 
     if not TYPE_CHECKING:  # which shall see the options above
 
@@ -168,6 +184,9 @@ class Route:
             if not isinstance(value := getattr(self, option), bool):
                 raise DeclarationError(f"{option} is True or False, not {value!r}.", option=option)
         set_(self, "content_type", _content_type(self.content_type))
+        set_(self, "reads_as", self.content_type or getattr(self.verify, "content_type", ""))
+        set_(self, "bare", getattr(self.verify, "bare", False))
+        set_(self, "takes_empty", getattr(self.verify, "empty", False))
         set_(self, "origins", cors(self.cors))
         if self.on_error not in ("keep", "refuse"):
             raise DeclarationError(f'on_error is "keep" or "refuse", not {self.on_error!r}.', option="on_error")
@@ -176,8 +195,16 @@ class Route:
         set_(self, "letter_ttl", lifetime(self.failure_ttl, "failure_ttl", least=1))
         set_(self, "limits", limits(self.rate, self.max_queued, self.max_lag))
         set_(self, "spools", _spools(self.on_outage, self.verify))
-        set_(self, "answer", _answer(self.reply))
+        set_(self, "answer", _answer(getattr(self.verify, "reply", None) if self.reply is None else self.reply))
         set_(self, "secret_headers", getattr(self.verify, "secret_headers", frozenset()))
+        set_(self, "check", getattr(self.verify, "check", None))
+        set_(self, "handshakes", getattr(self.verify, "handshakes", ()))
+        set_(self, "signs_url", getattr(self.verify, "signs_url", False))
+        set_(self, "blocks", getattr(self.verify, "blocks", False))
+        set_(self, "brings", getattr(self.verify, "brought", False))
+        # A header says which request it is, and the items of one are not duplicates of each other.
+        by_header = str(getattr(self.verify, "dedupe", "")).startswith("header:")
+        set_(self, "numbers_items", self.split and by_header and isinstance(self.dedupe, Unsaid))
         _check_headers(self.reshape, self.secret_headers)
 
 
@@ -269,10 +296,10 @@ def _check_verify(rule: str, verify: Any) -> None:
             f"verify is a verifier such as github(secret=…), or None, not {type(verify).__name__}.", option="verify"
         )
     ours = inspect.isfunction(verify) and verify.__module__.startswith(f"{schemes.__package__}.")
-    if ours or inspect.isclass(verify):
+    if ours or inspect.isclass(verify) or isinstance(verify, Provider):
+        name = verify.name if isinstance(verify, Provider) else verify.__name__
         raise DeclarationError(
-            f"verify={verify.__name__} only makes a verifier: call it, such as verify={verify.__name__}(secret…).",
-            option="verify",
+            f"verify={name} only makes a verifier: call it, such as verify={name}(secret…).", option="verify"
         )
     check_plain("verify", verify)
 
@@ -281,7 +308,14 @@ def _key_of(dedupe: Any, verify: Any) -> DedupeKey | None:
     if not isinstance(dedupe, Unsaid):
         return dedupe_key(dedupe)
     # A token vouches for all of a request.
-    return cloudevent_key(headers=verify is None or getattr(verify, "reveals_secret", False))
+    of_cloudevent = cloudevent_key(headers=verify is None or getattr(verify, "reveals_secret", False))
+    senders_own = dedupe_key(getattr(verify, "dedupe", "") or None)
+    if senders_own is None:
+        return of_cloudevent
+    own = senders_own
+    # Also of a CloudEvent whose attributes nothing vouches for: else whoever has a signed request could have it counted
+    # once more, by adding such headers.
+    return lambda event: of_cloudevent(event) or own(event)
 
 
 def _spools(on_outage: Any, verify: Any) -> bool:

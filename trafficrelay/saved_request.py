@@ -29,6 +29,7 @@ class SavedRequest:
         query: its query string, as it was sent.
         headers: its headers; one that was sent several times has its values joined by a comma.
         body: its body, with chunks put together.
+        target: what its first line asks for, path and query, as it was sent: some senders sign that.
     """
 
     method: str
@@ -36,6 +37,7 @@ class SavedRequest:
     query: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    target: str = field(default="", repr=False)
 
 
 def saved_request(raw: bytes) -> SavedRequest | None:
@@ -70,6 +72,7 @@ def saved_request(raw: bytes) -> SavedRequest | None:
         query=target.query,
         headers=headers,
         body=_body(headers, body),
+        target=first[2].decode("latin-1"),
     )
 
 

@@ -23,7 +23,9 @@ _JSON: Final = "application/json"
 _OF_THE_WIRE: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-def read_events(event: Event, *, limit: int, content_type: str = "", split: bool = False) -> list[Event]:
+def read_events(
+    event: Event, *, limit: int, content_type: str = "", split: bool = False, empty: bool = False
+) -> list[Event]:
     """Read the body of a verified event.
 
     Nearly always that gives the same event, with its `data`, and with `cloudevent` if it is one. A compressed body is
@@ -39,6 +41,7 @@ def read_events(event: Event, *, limit: int, content_type: str = "", split: bool
         limit: how many bytes the body may have when it is inflated.
         content_type: what to read it as; `""` for what its sender says. Their charset goes with it unless it has one.
         split: whether to split arrays and lines.
+        empty: whether there may be no body although the request has a type for it; then its query is read.
 
     Raises:
         Malformed: the body is not what its type says, or null.
@@ -50,7 +53,7 @@ def read_events(event: Event, *, limit: int, content_type: str = "", split: bool
     codings = event.headers.get("content-encoding", "")
     if codings:
         event = replace(event, headers=_headers(event), body=inflate(event.body, codings, limit) if event.body else b"")
-    if _is_bodiless(event, said):
+    if _is_bodiless(event, said) or (empty and not event.body):
         return [_with_data(event, dict(event.query), said)]
     if content_type:
         event, said = _read_as(event, content_type, said)
@@ -162,6 +165,8 @@ def _events(
             body=body,
             data=data,
             cloudevent=attributes,
+            verified_by=event.verified_by,
+            url=event.url,
         )
         for own, (body, data, attributes) in zip(_ids(len(items)), items, strict=True)
     ]

@@ -22,8 +22,8 @@ Write a script that lets a shell complete commands, options and files. Needs `pi
     trafficrelay completion tcsh > ~/.trafficrelay.tcsh       # and source it
 """
 
-_FILES: Final = frozenset({"FILE", "PATH", "MODULE:RELAY"})
-"""The metavars of what may be a file; a target may be a relay.toml."""
+_FILES: Final = frozenset({"FILE", "PATH", "MODULE:RELAY", ("ROUTE", "FILE")})
+"""The metavars of what may be a file; a target may be a relay.toml. Of an option with two words any may be one."""
 
 
 def add(commands: Any) -> None:

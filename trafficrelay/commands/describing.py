@@ -73,6 +73,7 @@ def as_json(route: Route) -> dict[str, Any]:
         "rule": route.rule,
         "methods": list(route.methods),
         "verify": verifier(route.verify),
+        "challenges": [{"title": one.title, "method": one.method, "signed": one.signed} for one in route.handshakes],
         "steps": steps(route),
         "split": route.split,
         "content_type": route.content_type or None,
@@ -91,15 +92,23 @@ def as_json(route: Route) -> dict[str, Any]:
 
 
 def rows(route: Route) -> list[list[str]]:
-    """Give a line for each job of a route: rule, methods, verifier, steps, job, queue, condition."""
+    """Give a line for each job of a route: rule, methods, verifier, steps, job, queue, condition.
+
+    And one for each challenge that it answers.
+    """
     # Said again in each line, which grep may see alone; but for the steps, which may be long. An empty cell would shift
     # the others for awk.
     before = [route.rule, ",".join(route.methods), verifier(route.verify)]
     said = " | ".join(steps(route))
-    return [
+    jobs = [
         [*before, (DITTO if number else said) if said else "-", job(target), queue(target), when]
         for number, (target, when) in enumerate(zip(route.targets, conditions(route), strict=True))
     ]
+    answered = [
+        [route.rule, one.method, before[2], "-", f"answers a challenge ({one.title})", "-", ""]
+        for one in route.handshakes
+    ]
+    return jobs + answered
 
 
 def _target(target: Target, when: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 from urllib.parse import unquote
 
-from ..app import find_route
+from ..app import find_route, is_challenge_method
 from ..errors import DeclarationError, Malformed
 from ..relay import Relay
 from ..route import Route
@@ -34,6 +34,8 @@ def match(relay: Relay, text: str, method: str, path: str, target: str) -> tuple
         return _by_path(relay, unquote(text.partition("?")[0]), method, target)
     route = next((one for one in named if method in one.methods), None if method else named[0])
     if route is None:
+        route = next((one for one in named if is_challenge_method(one, method)), None)
+    if route is None:
         allowed = sorted({each for one in named for each in one.methods})
         raise DeclarationError(f"{text} does not take {method}; it takes {' and '.join(allowed)}.")
     for tried in (path, sample_path(route.rule)):
@@ -47,7 +49,7 @@ def _by_path(relay: Relay, path: str, method: str, target: str) -> tuple[Route, 
     methods = [method] if method else list(dict.fromkeys(each for route in relay.routes for each in route.methods))
     try:
         for each in sorted(methods, key=lambda one: one != "POST"):
-            found = find_route(relay.routes, each, path)
+            found = find_route(relay.routes, each, path) or find_route(relay.routes, each, path, challenges=True)
             if found:
                 return found
         allowed = [each for route in relay.routes for each in route.methods if find_route((route,), each, path)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -56,3 +57,30 @@ def number_from(least: int, most: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def media_type(text: str) -> str:
+    """Read a media type."""
+    if "/" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no media type, such as application/json")
+    return text
+
+
+def header(text: str) -> tuple[str, str]:
+    """Read a header: its name, in lower case, and its value."""
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no header; write 'Name: value'")
+    return name.strip().lower(), value.strip()
+
+
+def moment(text: str) -> datetime:
+    """Read a moment: ISO 8601, or seconds since 1970."""
+    try:
+        if text.isascii() and text.isdecimal():
+            return datetime.fromtimestamp(int(text), UTC)
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a time such as 2026-03-01T12:00:00Z nor seconds since 1970"
+        ) from None

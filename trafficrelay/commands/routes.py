@@ -10,8 +10,8 @@ from .saying import say_json
 from .tables import Column, show
 
 _HELP: Final = """\
-Say what a relay takes and what it becomes: a line for each job of each route. The steps stand in the route's first
-line, and " in the others. It asks no Redis.
+Say what a relay takes and what it becomes: a line for each job of each route, and for each challenge that it answers
+by itself. The steps stand in the route's first line, and " in the others. It asks no Redis.
 
     trafficrelay routes shop.hooks:relay
     trafficrelay routes relay.toml --json | jq '.routes[] | select(.verify == "none") | .rule'

@@ -6,27 +6,21 @@ import argparse
 import contextlib
 import os
 import sys
-from pathlib import Path
-from typing import Final
+from typing import Any
 
 from ..body import read_events, read_query
-from ..errors import BodyTooLarge, DeclarationError, Failed, Refusal
+from ..errors import BodyTooLarge, Failed, MethodNotAllowed, Refusal
 from ..event import Event, Headers, now
 from ..failures import BUGS, place
 from ..intake import verify
 from ..relay import Relay
 from ..route import Route
 from ..saved_request import saved_request
+from ..verify.handshakes import meet
+from .bodies import content_type_of, read_file
 from .matching import match
 from .reading import read_target
 from .trying import Tried, Whole, attempt
-
-_TYPES: Final = {
-    ".json": "application/json",
-    ".ndjson": "application/x-ndjson",
-    ".jsonl": "application/x-ndjson",
-    ".txt": "text/plain",
-}
 
 
 def run_through(options: argparse.Namespace) -> Whole:
@@ -40,6 +34,7 @@ def run_through(options: argparse.Namespace) -> Whole:
     """
     relay = read_target(options.target)
     route, event = _event(options, relay)
+    check: Any = route.verify  # what has handshakes is one
     tried: list[Tried] = []
     refusal: Refusal | None = None
     # What a transform prints must not end up in the JSON.
@@ -47,9 +42,17 @@ def run_through(options: argparse.Namespace) -> Whole:
         try:
             if len(event.body) > route.limit:
                 raise BodyTooLarge(route.limit)
-            if options.verify:
+            answered = meet(route.handshakes, event, check, signed=False)
+            if options.verify and answered is None:
                 _verify(route, event)
-            events = read_events(event, limit=route.limit, content_type=route.content_type, split=route.split)
+            answered = answered or meet(route.handshakes, event, check, signed=True)
+            if answered is not None:
+                return Whole(route, event, (), verified=options.verify, challenge=answered.title, reply=answered.reply)
+            if event.method not in route.methods:
+                raise MethodNotAllowed(tuple(sorted(route.methods)))
+            events = read_events(
+                event, limit=route.limit, content_type=route.reads_as, split=route.split, empty=route.takes_empty
+            )
             tried = [attempt(route, one, [relay._module]) for one in events]
         except Refusal as error:
             refusal = error
@@ -66,14 +69,14 @@ def _verify(route: Route, event: Event) -> None:
 
 
 def _event(options: argparse.Namespace, relay: Relay) -> tuple[Route, Event]:
-    raw = _read(options.file)
+    raw = read_file(options.file)
     saved = saved_request(raw)
     method = (options.method or (saved.method if saved else "")).upper()
     route, params = match(relay, options.route, method, saved.path if saved else "", options.target)
     headers = dict(saved.headers) if saved else {}
     headers |= options.header
     if options.content_type or (not saved and raw and "content-type" not in headers):
-        headers["content-type"] = options.content_type or _guessed(options.file, raw)
+        headers["content-type"] = options.content_type or content_type_of(options.file, raw)
     query = options.query
     if query is None:
         query = saved.query if saved else options.route.partition("?")[2]
@@ -88,25 +91,3 @@ def _event(options: argparse.Namespace, relay: Relay) -> tuple[Route, Event]:
         remote_addr="127.0.0.1",
         body=saved.body if saved else raw,
     )
-
-
-def _read(file: str) -> bytes:
-    """Read the file that was named.
-
-    Raises:
-        DeclarationError: it cannot be read.
-    """
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise DeclarationError(f"The file {file} cannot be read: {error.strerror or type(error).__name__}.") from error
-
-
-def _guessed(file: str, raw: bytes) -> str:
-    known = _TYPES.get(Path(file).suffix.lower())
-    if known is not None:
-        return known
-    # As `curl` leaves it to its user: JSON is by far the most of what is tried.
-    return "application/json" if raw.lstrip()[:1] in (b"{", b"[", b'"') else "text/plain"

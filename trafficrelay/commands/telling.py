@@ -28,6 +28,7 @@ def as_json(whole: Whole) -> dict[str, Any]:
         "verify": verifier(whole.route.verify),
         "verified": whole.verified and not (refusal and refusal.status == 401),
         "accepted": whole.accepted,
+        "challenge": whole.challenge or None,
         "refusal": refusal and {"status": refusal.status, "why": refusal.detail or refusal.title},
         "events": [_event(one) for one in whole.tried],
     }
@@ -42,6 +43,10 @@ def tell(whole: Whole) -> None:
         say(f"{_INDENT}{name}: {shown(str(value))}")
     if route.verify is not None and not whole.verified:
         say(f"{_INDENT}Its sender was not verified ({verifier(route.verify)}); --verify does that.")
+    if whole.reply is not None:
+        say(f"Answered as a challenge ({whole.challenge}): {whole.reply.status}")
+        say("\nA challenge becomes no event.")
+        return
     if whole.refusal is not None:
         say(f"Refused: {whole.refusal.status}, {shown(whole.refusal.detail or whole.refusal.title, most=None)}")
     for number, one in enumerate(whole.tried, 1):

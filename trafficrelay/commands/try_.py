@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from .options import add_relay_argument
+from .options import add_relay_argument, header, media_type
 from .saying import say_json
 
 _HELP: Final = """\
@@ -35,10 +35,10 @@ def add(commands: Any) -> None:
     parser.add_argument("route", metavar="ROUTE", help="a route's rule, or a path that it takes")
     parser.add_argument("file", metavar="FILE", help="a body or a saved request; - for stdin")
     parser.add_argument(
-        "--header", metavar="'NAME: VALUE'", action="append", default=[], type=_header, help="a header; repeatable"
+        "--header", metavar="'NAME: VALUE'", action="append", default=[], type=header, help="a header; repeatable"
     )
     parser.add_argument(
-        "--content-type", metavar="TYPE", type=_media_type, help="what the body is; told by the file's name if left out"
+        "--content-type", metavar="TYPE", type=media_type, help="what the body is; told by the file's name if left out"
     )
     parser.add_argument("--method", help="the request's method; the route's own if left out")
     parser.add_argument("--query", metavar="QUERY", help="the query string, without the question mark")
@@ -59,16 +59,3 @@ def run(options: argparse.Namespace) -> int:
     else:
         tell(whole)
     return int(not whole.accepted)
-
-
-def _media_type(text: str) -> str:
-    if "/" not in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no media type, such as application/json")
-    return text
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is no header; write 'Name: value'")
-    return name.strip().lower(), value.strip()

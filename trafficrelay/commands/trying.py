@@ -15,6 +15,7 @@ from ..event import Event
 from ..failures import BUGS, place
 from ..intake import make_jobs
 from ..outbox.handover import Job
+from ..reply import Reply
 from ..route import Route
 from ..transform import DROP, keep_data
 from ..transforms import Chain
@@ -71,6 +72,8 @@ class Whole:
         tried: its events, several where it was split.
         refusal: why it was refused before there were any.
         verified: whether its sender was verified.
+        challenge: what the challenge that it is is called; `""` of events.
+        reply: how a challenge is answered.
     """
 
     route: Route
@@ -78,6 +81,8 @@ class Whole:
     tried: tuple[Tried, ...]
     refusal: Refusal | None = None
     verified: bool = False
+    challenge: str = ""
+    reply: Reply | None = field(default=None, repr=False)
 
     @property
     def accepted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import re
 import types
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, Union
 
+from ..event import Event
 from ..verify.schemes import Secret
 from .functions import SECRET_FUNCTION
 from .kinds import Anything, Choice, Either, Flag, Kind, ListOf, Made, MapOf, Number, Text, Whole
 from .secrets import SecretKeys
+from .simple import OrFunction
 from .tables import Key
 
 Function: TypeAlias = Callable[..., Any]
@@ -40,6 +43,7 @@ class Parameter:
         name: its name; `with` where Python needs `with_`.
         kind: what it may be; `None` for a secret.
         rotates: whether a secret may be several.
+        chosen: whether a function of the event may give it.
         needed: whether it has no default.
         about: what the function's docstring says of it.
         positional: whether it may be given without its name.
@@ -54,23 +58,25 @@ class Parameter:
     positional: bool
     several: bool = False
     rotates: bool = False
+    chosen: bool = False
     default: Any = None
 
-    @property
-    def key(self) -> Key:
-        """The parameter as a key, which it is unless it is a secret."""
+    def key(self, *, function: bool = False) -> Key:
+        """Give the parameter as a key, which it is unless it is a secret; `function` where there are events."""
         assert self.kind is not None  # noqa: S101 - who calls it has looked
         needed = f"{self.name} is missing." if self.needed else ""
-        return Key(self.kind, self.about, default=self.default, needed=needed)
+        kind = OrFunction(self.kind) if function and self.chosen else self.kind
+        return Key(kind, self.about, default=self.default, needed=needed)
 
 
 _SEVERAL: Final = Either({str: Text(), list: ListOf(Anything())}, "a string, or a list of these")
 
 
 def parameters(function: Function) -> list[Parameter] | None:
-    """Give what a function takes; `None` if it needs something that a file cannot say."""
-    hints = _hints(function)
-    abouts = _abouts(inspect.getdoc(function) or "")
+    """Give what a function takes, or an object that is called; `None` if it needs what a file cannot say."""
+    written = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
+    hints = _hints(written)
+    abouts = _abouts(inspect.getdoc(written) or "")
     found = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -94,6 +100,7 @@ def parameters(function: Function) -> list[Parameter] | None:
                 parameter.kind is not parameter.KEYWORD_ONLY,
                 several,
                 rotates,
+                _of_event(hint),
                 parameter.default if type(parameter.default) in (str, int, float, bool) else None,
             )
         )
@@ -117,7 +124,7 @@ def table_keys(given: Iterable[Parameter], *, function: bool) -> tuple[dict[str,
             secrets.append(secret)
             keys |= secret.keys
         else:
-            keys[parameter.name] = parameter.key
+            keys[parameter.name] = parameter.key(function=function)
     return keys, secrets
 
 
@@ -160,6 +167,12 @@ def kind_of_hint(hint: Any) -> Kind | None:
         # What is one of several kinds is looked at by the function itself.
         return sayable[0] if len(sayable) == 1 else Anything() if sayable else None
     return None
+
+
+def _of_event(hint: Any) -> bool:
+    """Say whether an annotation is that of a value in whose place there may be a function of the event."""
+    functions = [one for one in typing.get_args(hint) if typing.get_origin(one) is collections.abc.Callable]
+    return any(typing.get_args(one)[:1] == ([Event],) for one in functions)
 
 
 def _without_none(hint: Any) -> frozenset[Any]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from ..backoff import Backoff
-from ..errors import AddressForbidden, DeclarationError
+from ..errors import AddressForbidden, DeclarationError, Unverified
+from ..event import Headers
 from ..options import Duration
-from ..verify.schemes import Secrets
+from ..verify.checking import Check
+from ..verify.message import Outgoing
 from .guard import Guard, Place
 from .schedule import DEFAULT, Schedule, schedule
 
@@ -27,6 +29,7 @@ OURS: Final = frozenset(
 )
 """Headers that say how a request travels; they are made with it."""
 
+_JSON: Final = Headers({"Content-Type": "application/json"})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _VALUE: Final = re.compile(r"[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")  # the same, 5.5
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,200}")
@@ -79,7 +82,8 @@ class Deliver:
         headers: what is sent beside the usual.
         body: `"data"`, what the transform returned as JSON; `"raw"`, the event's body byte for byte, with its content
             type; `"cloudevents"` or a `CloudEvents`.
-        sign: a verifier that can sign, such as `standard_webhooks(secret)`: it signs what its like verifies.
+        sign: a verifier that can sign, such as `standard_webhooks(secret)`: it signs what its like verifies. Those that
+            sign the URL sign this one, or their `public_url`.
         connect_timeout: seconds that connecting may take.
         read_timeout: seconds that sending, the answer's header and its body may take, each.
         schedule: when a try that failed is made again: the waits, such as `[10, 60, "15m"]`, or a `Backoff`. Eight
@@ -104,7 +108,6 @@ class Deliver:
     guard: Guard = field(init=False, repr=False, compare=False)
     waits: Schedule = field(init=False, repr=False, compare=False)
     form: str | CloudEvents = field(init=False, repr=False, compare=False)
-    signs_ids: bool = field(init=False, repr=False, compare=False)
     label: str = field(init=False, repr=False, compare=False)
     title: str = field(init=False, repr=False, compare=False)
     key: str = field(init=False, repr=False, compare=False)
@@ -126,7 +129,7 @@ class Deliver:
             )
         set_(self, "headers", _headers(self.headers))
         set_(self, "form", _form(self.body))
-        set_(self, "signs_ids", _signs_ids(self.sign))
+        _check_sign(self.sign, self.url, self.method)
         for option in ("connect_timeout", "read_timeout"):
             set_(self, option, _timeout(getattr(self, option), option))
         set_(self, "waits", schedule(self.schedule))
@@ -266,27 +269,41 @@ def _form(body: Any) -> str | CloudEvents:
     raise DeclarationError(f'body is "data", "raw", "cloudevents" or a CloudEvents, not {body!r}.', option="body")
 
 
-def _signs_ids(sign: Any) -> bool:
-    """Check what signs, and say whether it takes the message's id."""
+def _check_sign(sign: Any, url: str, method: str) -> None:
+    """Check what signs.
+
+    Raises:
+        DeclarationError: it does not, or not what is delivered.
+    """
     if sign is None:
-        return False
-    method = getattr(sign, "sign", None)
-    if inspect.isclass(sign) or not callable(method):
+        return
+    if inspect.isclass(sign) or not callable(getattr(sign, "sign", None)):
         raise DeclarationError(
             "sign is a verifier that can sign, such as standard_webhooks(secret), or an object with sign(body, now).",
             option="sign",
         )
-    secrets = getattr(sign, "secrets", None)
-    if isinstance(secrets, Secrets) and callable(secrets.given):
+    if not isinstance(sign, Check):
+        return
+    owner = f"sign={sign.name}(…)"
+    if callable(sign.secrets.given) or callable(sign.public_url):
+        what = "secret" if callable(sign.secrets.given) else "public URL"
         raise DeclarationError(
-            f"sign={secrets.owner}(…) looks its secret up for each event that comes in; a delivery needs one "
-            "of its own.",
+            f"{owner} looks its {what} up for each event that comes in; a delivery needs one of its own.", option="sign"
+        )
+    if not sign.scheme.secret_headers:
+        raise DeclarationError(
+            f"{owner} puts its signature into the body, and the body of a delivery is what is delivered. Take one that "
+            "signs in a header, such as standard_webhooks(secret).",
             option="sign",
         )
     try:
-        return "message_id" in inspect.signature(method).parameters
-    except ValueError:
-        return False  # a callable of C has no signature to look at
+        sign.signed(Outgoing(b"{}", url, method, _JSON))
+    except Unverified:
+        pass  # it wants more of a body than this has
+    except LookupError:
+        raise DeclarationError(
+            f"{owner} has a public key, which verifies and cannot sign. Give it the private one, in PEM.", option="sign"
+        ) from None
 
 
 def _timeout(value: Any, option: str) -> float:

@@ -14,8 +14,11 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from ..errors import DeliveryError
+from ..event import Headers
 from ..failures import place
 from ..rule import WILDCARD
+from ..signing import added, sign
+from ..verify.message import Outgoing
 from .destination import CloudEvents, Deliver
 from .order import Order
 
@@ -35,11 +38,13 @@ class Envelope:
     Attributes:
         headers: the request's headers; names in the case that they are written in.
         body: its bytes.
+        url: where it goes: the destination's URL, with what a signature adds to that.
         secrets: what of the URL and the headers must be shown nowhere, should the answer repeat it.
     """
 
     headers: dict[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    url: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
 
 
@@ -76,10 +81,11 @@ def envelope(destination: Deliver, order: Order, origin: Origin, now: datetime) 
     headers, body = _content(destination.form, order, origin)
     headers = {_ID: origin.id} | headers
     _put(headers, destination.headers)
-    signature = _signature(destination, body, origin, now)
+    signed = _signed(destination, Outgoing(body, destination.url, destination.method, Headers(headers)), origin, now)
+    signature = added(Headers(headers), signed)
     _put(headers, signature)
     secrets = _of_headers([*destination.headers.values(), *signature.values()]) | _of_url(destination)
-    return Envelope(headers, body, tuple(sorted(secrets - {origin.id}, key=len, reverse=True)))
+    return Envelope(headers, signed.body, signed.url, tuple(sorted(secrets - {origin.id}, key=len, reverse=True)))
 
 
 def _content(form: str | CloudEvents, order: Order, origin: Origin) -> tuple[dict[str, str], bytes]:
@@ -101,13 +107,11 @@ def _content(form: str | CloudEvents, order: Order, origin: Origin) -> tuple[dic
     return {"Content-Type": "application/cloudevents+json"}, msgspec.json.encode(whole)
 
 
-def _signature(destination: Deliver, body: bytes, origin: Origin, now: datetime) -> dict[str, str]:
+def _signed(destination: Deliver, message: Outgoing, origin: Origin, now: datetime) -> Outgoing:
     if destination.sign is None:
-        return {}
+        return message
     try:
-        if destination.signs_ids:
-            return dict(destination.sign.sign(body, now, message_id=origin.id))
-        return dict(destination.sign.sign(body, now))
+        return sign(destination.sign, message.adding({_ID: origin.id}), now, message_id=origin.id)
     except Exception as error:
         # Without its words and its cause, which may hold the secret.
         raise DeliveryError(

@@ -46,6 +46,7 @@
      │    └── ConnectionFailed       there was no answer; another try may find one
      ├── TargetError             `module:relay` does not lead to a relay
      ├── ClientError             a test client cannot do what it is told
+     ├── CannotSign              only its provider can sign a request, or no secret is known for it
      └── ServerError             a server could not be started or stopped
           └── DataDirectoryInUse     another process runs on the embedded server's data
 
@@ -88,6 +89,7 @@ from .refusals import (
     Unverified,
 )
 from .root import (
+    CannotSign,
     ClientError,
     ConfigError,
     DataDirectoryInUse,
@@ -117,6 +119,7 @@ __all__ = [
     "Backlogged",
     "BecomesTooMuch",
     "BodyTooLarge",
+    "CannotSign",
     "ClientError",
     "ConfigError",
     "ConnectionFailed",

@@ -49,14 +49,17 @@ class Unverified(Refusal):
 
     Attributes:
         challenge: what the answer's WWW-Authenticate says (RFC 9110, 11.6.1 wants one on every 401).
+        cause: why, in one of the words of `trafficrelay.verify.Cause`: for logs and counters.
     """
 
     status = 401
     title = "Unauthorized"
+    cause: str = "other"
 
-    def __init__(self, detail: str = "", *, challenge: str = "Signature") -> None:
+    def __init__(self, detail: str = "", *, challenge: str = "Signature", cause: str = "other") -> None:
         super().__init__(detail, headers={"WWW-Authenticate": challenge})
         self.challenge = challenge
+        self.cause = cause
 
 
 class NotFound(Refusal):
@@ -209,11 +212,14 @@ class Unavailable(Refusal):
 
     Attributes:
         retry_after: seconds after which another try makes sense.
+        cause: why, for logs and counters: `keys` where a provider's keys could not be had.
     """
 
     status = 503
     title = "Service Unavailable"
+    cause: str = "other"
 
-    def __init__(self, detail: str = "", *, retry_after: int = 5) -> None:
+    def __init__(self, detail: str = "", *, retry_after: int = 5, cause: str = "other") -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
         self.retry_after = retry_after
+        self.cause = cause

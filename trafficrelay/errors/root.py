@@ -83,6 +83,13 @@ class ClientError(RelayError):
     """A test client cannot do what it is told: sign, read a saved request, run a job."""
 
 
+class CannotSign(RelayError):
+    """A request cannot be signed: only its provider can, no secret is known, or it has no place for a signature.
+
+    Its text is a part of a sentence, which says for what.
+    """
+
+
 class ServerError(RelayError):
     """A server could not be started or stopped."""
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from ..errors import OutboxError
 from ..limits import NO_LIMITS, Limits
 from ..target import JobOptions
+from .counters import Counter
 
 EVENT_MARK_TTL: Final = 120
 """Seconds for which an event's own id is remembered: far longer than writing it can be tried again."""
@@ -188,6 +189,37 @@ class Outbox(Protocol):
 
         Raises:
             OutboxError: it cannot be had now.
+        """
+
+    def keep_secret(self, route: str, name: str, value: bytes) -> bytes | None:
+        """Keep a secret that a route's sender brought, unless there is one of this name already.
+
+        Returns:
+            The one that is kept now: this one, or the one that came before. `None` where the route has too many.
+
+        Raises:
+            OutboxError: that cannot be done now.
+        """
+
+    def kept_secret(self, route: str, name: str) -> bytes | None:
+        """Give a secret that `keep_secret` kept.
+
+        Raises:
+            OutboxError: that cannot be told now.
+        """
+
+    def add_counts(self, counts: Mapping[Counter, int]) -> None:
+        """Add to the sums that all processes of this outbox share.
+
+        Raises:
+            OutboxError: that cannot be done now.
+        """
+
+    def counts(self) -> dict[Counter, int]:
+        """Give these sums.
+
+        Raises:
+            OutboxError: that cannot be told now.
         """
 
     def check(self) -> None:

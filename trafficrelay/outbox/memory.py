@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..errors import OutboxError
+from .counters import Counter
 from .handover import DeadLetter, Handover, Job, JobState, Receipt, job_id
 
 
@@ -28,6 +29,8 @@ class MemoryOutbox:
         self._first: dict[str, Receipt] = {}
         self._lock = threading.Lock()
         self._secret = secrets.token_bytes(32)
+        self._counts: dict[Counter, int] = {}
+        self._brought: dict[tuple[str, str], bytes] = {}
 
     @property
     def jobs(self) -> list[Job]:
@@ -65,6 +68,25 @@ class MemoryOutbox:
     def secret(self) -> bytes:
         """Give the secret of this outbox."""
         return self._secret
+
+    def keep_secret(self, route: str, name: str, value: bytes) -> bytes | None:
+        """Keep a secret, unless there is one already."""
+        with self._lock:
+            return self._brought.setdefault((route, name), value)
+
+    def kept_secret(self, route: str, name: str) -> bytes | None:
+        """Give a secret that was kept."""
+        return self._brought.get((route, name))
+
+    def add_counts(self, counts: Mapping[Counter, int]) -> None:
+        """Add to the sums."""
+        with self._lock:
+            for counter, count in counts.items():
+                self._counts[counter] = self._counts.get(counter, 0) + count
+
+    def counts(self) -> dict[Counter, int]:
+        """Give what was counted."""
+        return dict(self._counts)
 
     def check(self) -> None:
         """Return: memory is always there."""

@@ -19,6 +19,12 @@ KEYS: Final = "trafficrelay:1:" if _PREFIX == "rq" else f"trafficrelay:1:{_PREFI
 PAUSED_KEY: Final = f"{KEYS}paused"
 """The hash of paused routes: a rule and how it is paused, `refuse` or `spool`."""
 
+COUNTS_KEY: Final = f"{KEYS}counts"
+"""The hash of counters: JSON of what, why and the route's rule -> how many."""
+
+BROUGHT: Final = f"{KEYS}brought:"
+"""What the name of a hash begins with that holds secrets which challenges brought; the route's rule follows."""
+
 HELD_KEY: Final = f"{KEYS}held"
 """The hash of jobs that RelayWorkers hold: id -> worker's name, a colon, the execution's id."""
 

@@ -9,12 +9,14 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from ..errors import OutboxAway, OutboxError, OutboxUnavailable, RoutePaused, SpoolError
 from ..spool import Spool
 from .breaker import Breaker
+from .counters import Counter, Counters
 from .drain import Drain
 from .handover import Handover, JobState, Outbox, Receipt, job_id
 from .recovery import Recovery
@@ -43,6 +45,7 @@ class _Process:
             drain = Drain(self.file, outbox, max_age=spool.age)
             self.breaker = Breaker(f"Events go to the spool {spool.file} until it is back.")
         self.recovery = Recovery(outbox, self.breaker, drain)
+        self.counters = Counters(partial(_send_counts, outbox, self.breaker))
         # When the calls that are on their way began, by thread.
         self.calls: dict[int, float] = {}
         self.asking = threading.Lock()
@@ -65,6 +68,12 @@ class _Process:
         if text and text != self.told:
             log.error("%s Events are refused.", text)
         self.told = text
+
+
+def _send_counts(outbox: Outbox, breaker: Breaker, counts: Mapping[Counter, int]) -> None:
+    if breaker.error is not None:
+        raise breaker.error
+    outbox.add_counts(counts)
 
 
 class ResilientOutbox:
@@ -141,6 +150,34 @@ class ResilientOutbox:
         """
         return self._told(self._process(), self._outbox.secret)
 
+    def keep_secret(self, route: str, name: str, value: bytes) -> bytes | None:
+        """Keep a secret that a challenge brought in Redis, unless there is one already; never in the spool.
+
+        Raises:
+            OutboxError: it cannot be kept now.
+        """
+        return self._told(self._process(), lambda: self._outbox.keep_secret(route, name, value))
+
+    def kept_secret(self, route: str, name: str) -> bytes | None:
+        """Give such a secret.
+
+        Raises:
+            OutboxError: it cannot be had now.
+        """
+        return self._told(self._process(), lambda: self._outbox.kept_secret(route, name))
+
+    def add_counts(self, counts: Mapping[Counter, int]) -> None:
+        """Add to the sums of all processes a little later; never waits for Redis."""
+        self._process().counters.add(counts)
+
+    def counts(self) -> dict[Counter, int]:
+        """Give the sums of all processes.
+
+        Raises:
+            OutboxError: that cannot be told now.
+        """
+        return self._told(self._process(), self._outbox.counts)
+
     def _told(self, process: _Process, ask: Callable[[], T]) -> T:
         """Ask Redis for what is no event; nobody waits for one that is away, or takes long to answer others."""
         if process.breaker.error is not None:
@@ -187,6 +224,7 @@ class ResilientOutbox:
         """
         process = self._processes.pop(os.getpid(), None)
         if process is not None:
+            process.counters.flush()
             process.recovery.stop(timeout)
             if process.file is not None:
                 _log_left(process.file)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -17,10 +18,12 @@ from rq.utils import utcformat
 
 from ..errors import DeclarationError, OutboxError, OutboxUnavailable
 from ..event import now
+from . import brought
 from .clock import RedisClock
 from .connection import connect
+from .counters import MOST_SUMS, Counter
 from .handover import Handover, JobState, Receipt, job_id
-from .names import RQ_NAMES
+from .names import COUNTS_KEY, RQ_NAMES
 from .replies import doubtful, is_late, result, translated
 from .states import job_states, shared_secret
 from .writes import Call, Writes, retries_again
@@ -129,6 +132,64 @@ class RQOutbox:
             OutboxUnavailable: Redis does not answer.
         """
         return shared_secret(self._redis)
+
+    def keep_secret(self, route: str, name: str, value: bytes) -> bytes | None:
+        """Keep a secret that a challenge brought, unless there is one already; see `Outbox.keep_secret`.
+
+        Raises:
+            OutboxError: Redis does not answer, cannot write now, or the key holds something else.
+        """
+        try:
+            found, replies = brought.keep(self._redis, route, name, value, [command for command, _ in self._waits])
+        except RedisError as error:
+            away = translated(error)
+            away.__cause__ = None  # redis-py's words may quote the command, and so the secret
+            raise away from None
+        if missing := _missing(replies, [wanted for _, wanted in self._waits]):
+            raise missing
+        return found
+
+    def kept_secret(self, route: str, name: str) -> bytes | None:
+        """Give such a secret.
+
+        Raises:
+            OutboxError: Redis does not answer, or the key holds something else.
+        """
+        try:
+            return brought.kept(self._redis, route, name)
+        except RedisError as error:
+            raise translated(error) from error
+
+    def add_counts(self, counts: Mapping[Counter, int]) -> None:
+        """Add to the sums of all processes.
+
+        Raises:
+            OutboxUnavailable: Redis does not answer, or cannot write now.
+        """
+        names = [json.dumps(counter) for counter in counts]
+        pipeline = self._redis.pipeline(transaction=False)
+        try:
+            pipeline.hlen(COUNTS_KEY)
+            pipeline.hmget(COUNTS_KEY, names)
+            sums, known = pipeline.execute()
+            for name, count, old in zip(names, counts.values(), known, strict=True):
+                if old is not None or sums < MOST_SUMS:
+                    pipeline.hincrby(COUNTS_KEY, name, count)
+            pipeline.execute()
+        except RedisError as error:
+            raise translated(error) from error
+
+    def counts(self) -> dict[Counter, int]:
+        """Give the sums of all processes.
+
+        Raises:
+            OutboxUnavailable: Redis does not answer.
+        """
+        try:
+            found: Any = self._redis.hgetall(COUNTS_KEY)
+        except RedisError as error:
+            raise translated(error) from error
+        return {Counter(*json.loads(name)): int(count) for name, count in found.items()}
 
     def check(self) -> None:
         """Return if Redis takes events: by writing one that becomes nothing and is forgotten at once.

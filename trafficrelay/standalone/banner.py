@@ -6,12 +6,15 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-from ..event import now
+from ..event import Headers, now
 from ..outbox.connection import masked
 from ..relay import Relay
+from ..reply import JSON
 from ..route import Route
 from ..rule import WILDCARD
 from ..server import base_url
+from ..signing import added, sign
+from ..verify.message import Outgoing
 
 SAMPLE: Final = b'{"hello": "world"}'
 
@@ -53,17 +56,21 @@ def banner(
 def curl_line(route: Route, address: str, *, signed: bool = True) -> str:
     """Make a line for the shell that sends a route what it takes; a secret shows as a word to put one's own for."""
     method = "POST" if "POST" in route.methods else route.methods[0]
-    body = b"" if method in ("GET", "DELETE") else SAMPLE
+    url = address + sample_path(route.rule)
+    bodiless = method in ("GET", "DELETE")
+    plain = Outgoing(b"", url, method) if bodiless else Outgoing(SAMPLE, url, method, Headers({"content-type": JSON}))
+    made = _signed(route, plain)
+    sent = made if signed and not getattr(route.verify, "reveals_secret", False) else plain
     words = ["curl", "-i"]
     if method not in ("GET", "POST"):
         words += ["-X", method]
-    if body:
-        words += ["-H", "Content-Type: application/json"]
-    for header in _credentials(route, body, signed=signed):
-        words += ["-H", header]
-    if body:
-        words += ["-d", body.decode()]
-    return shlex.join([*words, address + sample_path(route.rule)])
+    if sent.body:
+        words += ["-H", f"Content-Type: {JSON}"]
+    for name, value in added(plain.headers, made).items():
+        words += ["-H", f"{name}: {value if sent is made else _hidden(route, value)}"]
+    if sent.body:
+        words += ["-d", sent.body.decode()]
+    return shlex.join([*words, sent.url])
 
 
 def sample_path(rule: str) -> str:
@@ -104,15 +111,19 @@ def _worker_line(relay: Relay, target: str, redis: str | None) -> str:
     return f"  {shlex.join(words)}"
 
 
-def _credentials(route: Route, body: bytes, *, signed: bool) -> list[str]:
-    sign = getattr(route.verify, "sign", None)
-    if sign is None:
-        return []
+def _signed(route: Route, message: Outgoing) -> Outgoing:
+    if not hasattr(route.verify, "sign"):
+        return message
     try:
-        headers: dict[str, str] = sign(body, now())
+        return sign(route.verify, message, now())
     except Exception:
-        # A secret that is looked up for each event; there is none to look it up for.
-        return []
-    if getattr(route.verify, "reveals_secret", False):
-        return [f"{name}: {value.split(' ')[0]} YOUR-SECRET" for name, value in headers.items()]
-    return [f"{name}: {value if signed else 'YOUR-SIGNATURE'}" for name, value in headers.items()]
+        # A secret that is looked up for each event, say; there is none to look it up for.
+        return message
+
+
+def _hidden(route: Route, value: str) -> str:
+    if not getattr(route.verify, "reveals_secret", False):
+        return "YOUR-SIGNATURE"
+    # Of others the first word may be the secret's own.
+    scheme = value.partition(" ")[0]
+    return f"{scheme} YOUR-SECRET" if scheme in ("Bearer", "Basic") else "YOUR-SECRET"

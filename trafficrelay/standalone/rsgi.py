@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from wsgiref.types import WSGIEnvironment
 
-from ..app import PUT_OFF, for_page, log_refusal, route_of
+from ..app import PUT_OFF, for_sender, log_refusal, route_of
 from ..body.compression import largest
 from ..door import ADMITTED, Door
 from ..errors import BodyTooLarge, Failed, Malformed, OutboxError, Refusal, RequestTimeout, UnsupportedBody
@@ -101,7 +101,7 @@ class RelayService:
         self._on_stop = on_stop
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="trafficrelay") if threads else None
         self._asker = ThreadPoolExecutor(1, thread_name_prefix="trafficrelay-ready")
-        # Who asks what became of an event may have to wait, and nobody else for him.
+        # Who asks what became of an event may have to wait, and nobody else for him; so may a verifier.
         self._tellers = ThreadPoolExecutor(_TELLERS, thread_name_prefix="trafficrelay-status")
         self._asking: asyncio.Future[Answer] | None = None
 
@@ -173,17 +173,17 @@ class RelayService:
             environ["wsgi.input"] = io.BytesIO(whole)
             if coding:
                 environ["CONTENT_LENGTH"] = str(len(whole))
-            return await self._take(environ)
+            return await self._take(environ, blocks=route.blocks)
 
     def _refused(self, scope: Scope, refusal: Refusal) -> Answer:
         route = route_of(self._app, scope.method, scope.path.encode().decode("latin-1"))
         log_refusal(logger, scope.method, route, refusal)
-        return _answer(for_page(Reply.problem(refusal), route, scope.headers.get("origin")))
+        return _answer(for_sender(Reply.problem(refusal), route, scope.headers.get("origin")))
 
-    async def _take(self, environ: WSGIEnvironment) -> Answer:
+    async def _take(self, environ: WSGIEnvironment, *, blocks: bool) -> Answer:
         put_off: list[Prepared] = []
         environ[PUT_OFF] = put_off
-        answer = await self._call(environ)
+        answer = await self._call(environ, blocks=blocks)
         if not put_off:
             return answer
         (prepared,) = put_off
@@ -196,11 +196,12 @@ class RelayService:
         loop = asyncio.get_running_loop()
         return _answer(await loop.run_in_executor(self._tellers, prepared.answer, receipts))
 
-    async def _call(self, environ: WSGIEnvironment) -> Answer:
+    async def _call(self, environ: WSGIEnvironment, *, blocks: bool = False) -> Answer:
         path = environ["PATH_INFO"]
         if path == "/-/ready":
             return await self._ready(environ)
-        if path.startswith(STATUS_PATH):
+        # Status is asked of Redis; and a verifier may have to fetch a key.
+        if blocks or path.startswith(STATUS_PATH):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._tellers, _call, self._app, environ)
         if self._executor is not None and not path.startswith("/-/"):

@@ -62,6 +62,7 @@ class Answer:
         duplicate: whether it was known already, and so became nothing.
         dead_letter: the event that its transform failed on; `None` where it did not.
         id: the event's id; of a repeated one the first one's. `""` where nothing became of it.
+        challenge: what the provider calls the challenge that it was, which the route answered; `""` of events.
     """
 
     request: SavedRequest
@@ -76,6 +77,7 @@ class Answer:
     dead_letter: Letter | None = None
     id: str = ""
     hint: str = ""
+    challenge: str = ""
 
     @property
     def unverified(self) -> bool:
@@ -122,6 +124,8 @@ class Answer:
         if self.rejected is not None:
             detail = f": {self.rejected.detail}" if self.rejected.detail else "."
             return f"{detail} {self.hint}".rstrip()
+        if self.challenge:
+            return f" as a challenge ({self.challenge})."
         if self.dead_letter is not None:
             return f", and its transform failed: {self.dead_letter!r}."
         if self.duplicate:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ..app import make_app
+from ..brought import name_of
 from ..errors import ClientError
 from ..pressure import Pressure
 from ..relay import Relay
@@ -237,7 +239,8 @@ class RelayClient:
         """Run the jobs that wait, in the order in which they were queued, and give what they returned.
 
         Their functions are imported by name, as a worker does, and find `current_event()` and `rq.get_current_job()`.
-        Delays are not waited for, and nothing is tried again. Deliveries are not sent: see `deliveries`.
+        Delays are not waited for, and nothing is tried again. Deliveries are not sent: see `deliveries`. Nor is a
+        subscription confirmed.
 
         Args:
             queue: the queue whose jobs are run; all, where left out.
@@ -254,7 +257,7 @@ class RelayClient:
         results = []
         for waiting in [one for one in self._outbox.waiting if queue in (None, one.job.queue)]:
             self._outbox.waiting.remove(waiting)
-            if not self._read.is_delivery(waiting.job):
+            if not self._read.is_ours(waiting.job):
                 results.append(self._outbox.run(waiting, runner.run))
         return results
 
@@ -310,25 +313,22 @@ class RelayClient:
             raise ClientError(
                 f"{request.method} {request.target} leads to no route that it could be signed for. {routing.known}"
             )
-        body = request.body
         if how and route is not None and event is not None:
+            if route.signs_url:
+                event = replace(event, url=self.relay.door.url(self._made(request, address).environ))
             moment = options.get("signed_at") or self._clock.now()
-            headers = merged(headers, signature(route, event, how, moment))
-            body = body + b" " if how == "tampered" else body
-        request = SavedRequest(request.method, request.target, headers, body, request.name)
+            brought = self._outbox.brought(route.rule, name_of(event)) if route.brings else None
+            changes = signature(route, event, how, moment, brought)
+            kept = {name: value for name, value in headers.items() if name.lower() not in changes.dropped}
+            target, headers = request.target + changes.query, merged(kept, changes.headers)
+            request = SavedRequest(request.method, target, headers, changes.body, request.name)
         hint = routing.hint(route, signed=bool(how))
         return self._answered(request, address, hint)
 
     def _answered(self, request: SavedRequest, address: str, hint: str) -> Answer:
         seen = self._outbox.begin()
         web = self._webtest.TestApp(self._routes().app)
-        made = self._webtest.TestRequest.blank(
-            request.target,
-            environ={"REMOTE_ADDR": address},
-            method=request.method,
-            headers=dict(request.headers),
-            body=request.body,
-        )
+        made = self._made(request, address)
         response = web.do_request(made, expect_errors=True)
         self._errors |= seen.errors
         answer = self._read.answer(request, response.status_int, response.headerlist, response.body, seen, hint)
@@ -340,6 +340,15 @@ class RelayClient:
                 )
                 raise error.with_traceback(users_part(error.__traceback__))
         return answer
+
+    def _made(self, request: SavedRequest, address: str) -> Any:
+        return self._webtest.TestRequest.blank(
+            request.target,
+            environ={"REMOTE_ADDR": address},
+            method=request.method,
+            headers=dict(request.headers),
+            body=request.body,
+        )
 
     def _routes(self) -> Routing:
         """Give the app, built anew if routes have been declared since."""

@@ -68,4 +68,4 @@ def delivery(relay: Relay, handover: Handover, number: int, job: Job) -> Deliver
     event = {"params": {}, **handover.context}
     origin = Origin(job_id(handover.id, number), datetime.fromisoformat(event["received_at"]), event["params"])
     sealed = envelope(found, order, origin, origin.received_at)
-    return Delivery(found.url, found.method, Headers(sealed.headers), sealed.body, found.name)
+    return Delivery(sealed.url, found.method, Headers(sealed.headers), sealed.body, found.name)

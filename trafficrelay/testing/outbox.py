@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..errors import Backlogged, OutboxError, OutboxUnavailable, RateExceeded
 from ..limits import NO_LIMITS
+from ..outbox.counters import Counter
 from ..outbox.handover import Handover, Job, JobState, Receipt, job_id
 from ..rate import Rate
 from .clock import Clock
@@ -34,6 +35,7 @@ class Seen:
         repeated: the first receipts of those that were known already.
         errors: what the user's code raised, by the id of its event.
         accepted: whether the request was accepted.
+        challenge: what the challenge that it was is called; `""` of events.
     """
 
     taken: list[Handover] = field(default_factory=list)
@@ -41,6 +43,7 @@ class Seen:
     repeated: list[Receipt] = field(default_factory=list)
     errors: dict[str, BaseException] = field(default_factory=dict)
     accepted: bool = False
+    challenge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class StandInOutbox:
         self._clock = clock
         self._has_spool = has_spool
         self._lock = threading.Lock()
+        self._counts: dict[Counter, int] = {}
+        self._brought: dict[tuple[str, str], bytes] = {}
         self._secret = secrets.token_bytes(32)
         self._spool: list[Handover] = []
         self._spooled: dict[str, Receipt] = {}
@@ -148,6 +153,43 @@ class StandInOutbox:
     def secret(self) -> bytes:
         """Give what tokens are made with."""
         return self._secret
+
+    def keep_secret(self, route: str, name: str, value: bytes) -> bytes | None:
+        """Keep a secret that a challenge brought, unless there is one already.
+
+        Raises:
+            OutboxUnavailable: Redis is away.
+        """
+        self._check_there()
+        with self._lock:
+            return self._brought.setdefault((route, name), value)
+
+    def kept_secret(self, route: str, name: str) -> bytes | None:
+        """Give such a secret.
+
+        Raises:
+            OutboxUnavailable: Redis is away.
+        """
+        self._check_there()
+        return self.brought(route, name)
+
+    def brought(self, route: str, name: str) -> bytes | None:
+        """Give it to who signs with it, whether Redis is away or not."""
+        return self._brought.get((route, name))
+
+    def _check_there(self) -> None:
+        if self._away:
+            raise OutboxUnavailable("Redis does not answer.")
+
+    def add_counts(self, counts: Mapping[Counter, int]) -> None:
+        """Add to what is counted."""
+        with self._lock:
+            for counter, count in counts.items():
+                self._counts[counter] = self._counts.get(counter, 0) + count
+
+    def counts(self) -> dict[Counter, int]:
+        """Give what was counted."""
+        return dict(self._counts)
 
     def check(self) -> None:
         """Return if events can be taken now.

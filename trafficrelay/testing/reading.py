@@ -10,6 +10,7 @@ from ..event import Event, Headers
 from ..outbox.handover import Handover, Job
 from ..relay import Relay
 from ..reply import PROBLEM
+from ..verify.confirms import CONFIRM
 from .answer import Answer, Letter, Refused
 from .delivering import destination
 from .jobs import Queued
@@ -43,6 +44,10 @@ class Reader:
     def is_delivery(self, job: Job) -> bool:
         """Whether a job is a delivery."""
         return job.function == DELIVER
+
+    def is_ours(self, job: Job) -> bool:
+        """Whether a job is one of the relay's own, which would send something."""
+        return job.function in (DELIVER, CONFIRM)
 
     def letter(self, handover: Handover, errors: Mapping[str, BaseException]) -> Letter | None:
         """Give an event's dead letter, if it became one.
@@ -85,11 +90,12 @@ class Reader:
             status=status,
             headers=found,
             body=body,
-            dropped=seen.accepted and not known,
+            dropped=seen.accepted and not known and not seen.challenge,
             rejected=rejected,
             duplicate=bool(seen.repeated) and not seen.taken and not seen.spooled,
             dead_letter=letters[0] if letters else None,
             id=known[0] if known else "",
+            challenge=seen.challenge if rejected is None else "",
             hint=hint if status in (401, 404, 405) else "",
         )
         made.queued.extend(self.jobs(seen.taken))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
 import bottle
 
-from ..app import bottle_rule
+from ..app import bottle_rule, find_route, is_challenge_method
 from ..body import read_query
+from ..errors import Malformed
 from ..event import Event, Headers
 from ..route import Route
 from .saved import SavedRequest
@@ -47,7 +49,9 @@ class Routing:
         except bottle.HTTPError:
             return None, None
         route: Route | None = found.config.get("relay")
-        if route is None or request.method not in route.methods:
+        if route is None:
+            route, params = self._challenged(request.method, unquote(path))
+        if route is None or (request.method not in route.methods and not is_challenge_method(route, request.method)):
             return None, None
         converters = bottle_rule(route.rule)[1]
         event = Event(
@@ -63,6 +67,13 @@ class Routing:
         )
         return route, event
 
+    def _challenged(self, method: str, path: str) -> tuple[Route | None, Mapping[str, Any]]:
+        """Give the route that a challenge would come to, on a method that no route takes at this path."""
+        try:
+            return find_route(self.routes, method, path, challenges=True) or (None, {})
+        except Malformed:
+            return None, {}
+
     def hint(self, route: Route | None, *, signed: bool) -> str:
         """Say what its author may have forgotten, should the request be refused."""
         if route is None:
@@ -74,6 +85,6 @@ class Routing:
 
 def _converted(convert: Any, value: str) -> Any:
     try:
-        return convert(value) if convert is not None else value
+        return convert(value) if convert is not None and isinstance(value, str) else value
     except ValueError:
         return value  # the app refuses it

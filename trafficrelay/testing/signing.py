@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from ..errors import ClientError
-from ..event import Event
+from ..errors import CannotSign, ClientError
+from ..event import Event, Headers
 from ..route import Route
-from ..verify.schemes import Secrets
+from ..signing import added, comes_unsigned, sign, signer_for, url_of
+from ..verify.checking import Check
+from ..verify.message import Outgoing
+from .spoiling import spoilt, spoilt_body, tampered_body
 
 __tracebackhide__ = True  # pytest shows the line of the test, and not those here
 
@@ -24,65 +26,87 @@ HOW: Final = (True, False, "wrong", "tampered")
 _ID: Final = "webhook-id"
 
 
-def signature(route: Route, event: Event, how: Signed, moment: datetime) -> dict[str, str]:
-    """Give the headers with which a sender signs a request.
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What signing makes of a request.
+
+    Attributes:
+        headers: those that it adds, or changes.
+        body: the body.
+        query: what it adds to the URL, with the mark before it.
+        dropped: the names of headers that it takes out: an earlier signature's.
+    """
+
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    query: str = ""
+    dropped: frozenset[str] = frozenset()
+
+
+def signature(route: Route, event: Event, how: Signed, moment: datetime, brought: bytes | None = None) -> Changes:
+    """Sign a request as its sender does.
 
     Args:
         route: the route that it is sent to.
-        event: the request.
+        event: the request, with its URL where the route's verifier asks for that.
         how: how it is signed; `"tampered"` is signed rightly, and its body changed afterwards.
         moment: when it is sent.
+        brought: the secret that a challenge brought, for routes that have it from there.
 
     Raises:
         ClientError: the route's verifier cannot sign.
     """
-    if not how or route.verify is None:
-        return {}
-    verifier: Any = _with_secret(route, route.verify, event)
-    sign = getattr(verifier, "sign", None)
-    if not callable(sign):
-        raise ClientError(
-            f"The verifier of {route.rule} cannot sign: it has no method sign(body, now). Send the headers that it "
-            'looks for yourself (headers={"X-Token": "…"}), and leave signed= out.'
-        )
-    options = {}
-    if "message_id" in inspect.signature(sign).parameters:
-        # Each request is a message of its own, unless its test says which it is.
-        options["message_id"] = event.headers.get(_ID) or f"msg_{os.urandom(12).hex()}"
-    headers = {str(name): str(value) for name, value in sign(event.body, moment, **options).items()}
-    if how == "wrong":
-        secret: Collection[str] = getattr(verifier, "secret_headers", None) or {name.lower() for name in headers}
-        return {name: _spoilt(value) if name.lower() in secret else value for name, value in headers.items()}
-    return headers
-
-
-def _with_secret(route: Route, verifier: Any, event: Event) -> Any:
-    """Give a verifier whose secret is looked up for each event with the one that counts for this event."""
-    secrets = getattr(verifier, "secrets", None)
-    if not isinstance(secrets, Secrets) or not callable(secrets.given):
-        return verifier
+    unsigned = Changes({}, event.body)
+    if not how or route.verify is None or comes_unsigned(route, event):
+        return unsigned
+    message = Outgoing(event.body, event.url, event.method, event.headers)
+    # Each request is a message of its own, unless its test says which it is.
+    message_id = event.headers.get(_ID) or f"msg_{os.urandom(12).hex()}"
     try:
-        found = secrets.given(event)
-    except LookupError:
-        found = None
-    if not found:
-        raise ClientError(
-            f"The function that looks secrets up for {route.rule} knows none for this request "
-            f"({_shown(event.params)}), so it cannot be signed. Leave signed= out to see it refused."
-        )
-    return replace(verifier, secrets=replace(secrets, given=found))
+        signer = signer_for(route.verify, event, brought)
+        done = sign(signer, message, moment, message_id=message_id, url=url_of(signer, event))
+    except CannotSign as error:
+        raise ClientError(_why(route, error)) from error
+    dropped = frozenset(event.headers) - frozenset(done.headers)
+    changes = Changes(added(event.headers, done), done.body, done.url.removeprefix(event.url), dropped)
+    if how == "wrong":
+        return _wrong(signer, event, changes)
+    if how == "tampered":
+        return replace(changes, body=_tampered(signer, event, changes))
+    return changes
 
 
-def _shown(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in params.items()) or "its rule has no wildcard"
+def _why(route: Route, error: CannotSign) -> str:
+    if isinstance(route.verify, Check):
+        return f"A request for {route.rule} cannot be signed: {error}. Leave signed= out to see it refused."
+    return (
+        f"The verifier of {route.rule} cannot sign: {error}. Send the headers that it "
+        'looks for yourself (headers={"X-Token": "…"}), and leave signed= out.'
+    )
 
 
-def _spoilt(value: str) -> str:
-    """Change one character, to one that is good in hexadecimal and in base64.
+def _wrong(signer: Any, event: Event, changes: Changes) -> Changes:
+    """Spoil what proves who sent it, wherever that stands."""
+    secret: Collection[str] = getattr(signer, "secret_headers", None) or (
+        () if isinstance(signer, Check) else {name.lower() for name in changes.headers}
+    )
+    names = [name for name in changes.headers if name.lower() in secret]
+    if names:
+        spoilt_headers = {name: spoilt(changes.headers[name]) for name in names}
+        return replace(changes, headers={**changes.headers, **spoilt_headers})
+    if isinstance(signer, Check):
+        return replace(changes, body=spoilt_body(signer, arriving(event, changes), event.body))
+    return changes
 
-    Within the signature, which stands at the end, and not at its very end, where base64 has bits that mean nothing.
-    """
-    place = len(value) * 3 // 4
-    while place < len(value) - 1 and not value[place].isalnum():
-        place += 1
-    return value[:place] + ("1" if value[place : place + 1] == "0" else "0") + value[place + 1 :]
+
+def _tampered(signer: Any, event: Event, changes: Changes) -> bytes:
+    if isinstance(signer, Check):
+        return tampered_body(signer, arriving(event, changes), event.body)
+    return changes.body + b" "
+
+
+def arriving(event: Event, changes: Changes) -> Event:
+    """Give a request as it arrives after it was signed."""
+    kept = {name: value for name, value in event.headers.items() if name not in changes.dropped}
+    headers = Headers({**kept, **changes.headers})
+    return replace(event, headers=headers, body=changes.body, url=event.url + changes.query)

@@ -11,6 +11,7 @@ from ..event import Event
 from ..failures import BUGS
 from ..intake import Intake
 from ..outbox.handover import DeadLetter
+from ..prepared import Prepared
 from ..reply import Reply
 from ..route import Route
 from .clock import Clock
@@ -44,6 +45,16 @@ class WatchedIntake(Intake):
             raise
         self._notes.seen.accepted = True
         return reply
+
+    def challenged(self, route: Route, event: Event) -> Reply | None:
+        """Answer a challenge on a method that its route does not take."""
+        return super().challenged(route, replace(event, received_at=self._clock.now()))
+
+    def _met(self, route: Route, event: Event, *, signed: bool) -> Prepared | None:
+        prepared = super()._met(route, event, signed=signed)
+        if prepared is not None:
+            self._notes.seen.challenge = prepared.challenge
+        return prepared
 
     def _failure(self, route: Route, event: Event, error: BaseException) -> DeadLetter:
         self._notes.seen.errors[event.id] = error

@@ -22,6 +22,7 @@ from ..options import job_name
 from ..outbox.payload import CALL, Aside
 from ..outbox.stored import HAND_OVER
 from ..relay import Relay
+from ..verify.handshakes import job_with
 
 _JSON: Final = ("json", f"{JSONSerializer.__module__}.{JSONSerializer.__qualname__}")
 _OURS: Final = frozenset({REPLAY, HAND_OVER, DELIVER})
@@ -72,7 +73,9 @@ class Allowed:
         # As the intake names them. A relay that is run as a program is found under a name of its own, too.
         modules = {relay._module, "__main__", ""}
         modules |= {getattr(route.transform, "__module__", "") for route in relay.routes}
-        return cls(named | more | _OURS, frozenset(modules))
+        # Of challenges: they name no module, and are told nothing but a URL, at which they look themselves.
+        confirming = frozenset(job for route in relay.routes for one in route.handshakes if (job := job_with(one)))
+        return cls(named | more | _OURS | confirming, frozenset(modules))
 
     def check(self, job: RQJob) -> None:
         """Return if a job may be run. Nothing that it names has been imported by then, and none of it unpickled.

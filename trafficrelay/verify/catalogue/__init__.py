@@ -1,0 +1,1 @@
+"""The providers that are known, one row each, by what they are for."""

@@ -1,0 +1,1 @@
+"""Schemes that one provider alone has."""
