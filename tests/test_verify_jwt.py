@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from trafficrelay.errors import Unverified
 from trafficrelay.event import Event
 from trafficrelay.verify import GivenKeys, netlify, plaid
-from trafficrelay.verify.algorithms import Pair
 from trafficrelay.verify.checking import Check
 from trafficrelay.verify.encodings import CODECS
 from trafficrelay.verify.jwt import ES256, HS256, point_of, read_token, write_token
+from trafficrelay.verify.key_pairs import Pair
 
 from .support import NOON, make_event
 

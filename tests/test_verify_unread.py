@@ -11,7 +11,8 @@ import webtest
 from tests.provider_samples import event_of, signed
 from tests.support import NOON, make_event, make_relay, make_route
 from trafficrelay.errors import Unverified
-from trafficrelay.verify import circleci, docusign, polar, standard_webhooks, stripe
+from trafficrelay.verify import circleci, docusign, hubspot, polar, square, standard_webhooks, stripe
+from trafficrelay.verify.message import Outgoing
 
 # What proves their senders stands in the body, or is made of what the body says; the rest of it is not signed.
 LOOKED_INTO = ("adyen", "aws_sns", "braintree", "mailgun", "mandrill", "microsoft_graph", "twilio")
@@ -101,3 +102,19 @@ def test_headers_that_nobody_signed_do_not_make_a_signed_request_another_event(r
         app.post("/in", b'{"id": "evt_1"}', headers | more, status=202)
 
     assert len(outbox.jobs) == 1
+
+
+@pytest.mark.parametrize("row", [square, hubspot])
+@pytest.mark.parametrize("public_url", ["https://hooks.example/in?shop=7", "https://hooks.example/in", None])
+def test_a_signed_body_cannot_be_moved_into_the_query(row: Any, public_url: str | None) -> None:
+    """A signed body that is sent as the end of the query, and no body after it, is no event."""
+    check = row(secret="key", public_url=public_url)
+    relay, outbox = make_relay(make_route(rule="/in", verify=check))
+    body = b'{"id":1}'
+    sent = check.signed(Outgoing(body, "https://hooks.example/in?shop=7"))
+    app = webtest.TestApp(relay.app, extra_environ={"wsgi.url_scheme": "https", "HTTP_HOST": "hooks.example"})
+    environ = {"QUERY_STRING": "shop=7" + body.decode()}
+
+    answer = app.post("/in", b"", dict(sent.headers), extra_environ=environ, expect_errors=True)
+    assert answer.status_int == 401
+    assert outbox.jobs == []

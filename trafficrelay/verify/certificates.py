@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .algorithms import Pair, Rsa
+from .key_pairs import Pair, Rsa
 from .keys import NoSuchKey, NotHad
 from .verified import mismatch
 

@@ -70,6 +70,16 @@ class Content:
         """See above."""
         return any(kind in self.template for kind in ("{url}", "{plainurl}"))
 
+    def may_be_empty(self, method: str) -> bool:
+        """Tell whether a body may be empty.
+
+        Nothing stands between a URL and a body that are both signed: what was signed as the body could be sent as the
+        end of the URL. A request that was signed as a GET never had one.
+        """
+        if not (self.signs_body and self.signs_url):
+            return True
+        return "{method}" in self.template and method in ("GET", "HEAD", "DELETE")
+
     @property
     def timed(self) -> bool:
         """See above."""

@@ -18,8 +18,9 @@ import msgspec
 from ..body.text import decode_json
 from ..errors import Unverified
 from ..event import Event
-from .algorithms import Algorithm, Ecdsa, Hmac
+from .algorithms import Algorithm, Hmac
 from .encodings import CODECS, Codec, as_written
+from .key_pairs import Ecdsa
 from .message import Outgoing
 from .places import Header
 from .secrets import Held

@@ -130,6 +130,8 @@ class Signature:
     def check(self, event: Event, keys: tuple[Held, ...], tolerance: int | None, url: str) -> Held:
         """See `Scheme`."""
         signatures, timestamp = self.place.find(event)
+        if not event.body and isinstance(self.content, Content) and not self.content.may_be_empty(event.method):
+            raise malformed("The body is empty.")
         if self.time:
             timestamp = self._time_of(event)
         sent = read_time(timestamp, self.unit) if timestamp else None

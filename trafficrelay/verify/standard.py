@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .algorithms import PEM, Ed25519, Pair
 from .encodings import Codec
+from .key_pairs import PEM, Ed25519, Pair
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ...reply import EMPTY as _EMPTY
 from ...reply import Reply as _Reply
-from ..algorithms import Ecdsa as _Ecdsa
-from ..algorithms import Ed25519 as _Ed25519
 from ..algorithms import Hmac as _Hmac
 from ..clock import TOLERANCE as _TOLERANCE
 from ..content import Content as _Content
@@ -16,6 +14,8 @@ from ..handshake_kinds import DIGITS as _DIGITS
 from ..handshake_kinds import Echo as _Echo
 from ..handshake_kinds import Fixed as _Fixed
 from ..handshake_kinds import Hashed as _Hashed
+from ..key_pairs import Ecdsa as _Ecdsa
+from ..key_pairs import Ed25519 as _Ed25519
 from ..own.mailgun_fields import MailgunFields as _MailgunFields
 from ..own.mailgun_fields import timestamp_and_token as _timestamp_and_token
 from ..own.url_with_port import OfUrlWithPort as _OfUrlWithPort

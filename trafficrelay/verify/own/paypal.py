@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from ...event import Event
-from ..algorithms import Rsa
 from ..certificates import at_urls, read_certificate
 from ..clock import read_time
 from ..encodings import CODECS
+from ..key_pairs import Rsa
 from ..keys import GivenKeys, Keys, needed, use
 from ..message import Message, Outgoing, as_sent
 from ..places import LONGEST

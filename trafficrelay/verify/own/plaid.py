@@ -18,9 +18,9 @@ import msgspec
 from ...body.text import decode_json
 from ...errors import DeclarationError
 from ...event import Event
-from ..algorithms import PEM, Pair
 from ..checking import Check
 from ..jwt import ES256, check_hash, check_times, point_of, read_token, write_token
+from ..key_pairs import PEM, Pair
 from ..keys import GivenKeys, Keys, NoSuchKey, NotHad, needed, use
 from ..message import Outgoing
 from ..places import Header

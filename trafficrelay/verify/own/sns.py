@@ -19,11 +19,11 @@ import msgspec
 
 from ...body.text import decode_json
 from ...event import Event
-from ..algorithms import Rsa
 from ..body_fields import check_plain
 from ..certificates import at_urls, read_certificate
 from ..clock import read_time, write_time
 from ..encodings import CODECS
+from ..key_pairs import Rsa
 from ..keys import GivenKeys, Keys, needed, use
 from ..message import Outgoing
 from ..places import LONGEST
