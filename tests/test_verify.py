@@ -14,7 +14,7 @@ import pytest
 from tests.support import NOON, make_event, make_route, raising
 from trafficrelay import Event, Rejected, Unverified
 from trafficrelay.intake import verify
-from trafficrelay.verify import basic, bearer, github, hmac_signature, standard_webhooks
+from trafficrelay.verify import basic, bearer, github, gitlab, hmac_signature, standard_webhooks
 from trafficrelay.verify.schemes import TOLERANCE
 
 BODY = b'{"test": "\xff\x00"}'
@@ -330,6 +330,12 @@ def test_what_sign_gives_is_good_for_the_same_secret_alone(make: Callable[[Any],
 def test_token_that_is_not_ascii_survives_sign() -> None:
     """A token that is not ASCII survives `sign`."""
     assert bearer("tökén")(sent_by(bearer("tökén"))) is True
+
+
+@pytest.mark.parametrize("token", ["tok\xe9\xa0".encode(), b"tok\x85", b"\xa0tok"])
+def test_bytes_at_the_ends_of_a_token_are_its_own(token: bytes) -> None:
+    """Bytes that are spaces in latin-1 belong to a token that ends or begins with them."""
+    assert gitlab(token)(sent_by(gitlab(token))) is True
 
 
 @makers

@@ -12,6 +12,9 @@ from .verified import malformed, missing
 MOST: Final = 16
 """How many signatures a request may have: each is compared with each secret. Providers send one for each of theirs."""
 
+_BLANK: Final = " \t"
+"""What may stand around a header's value (RFC 9110, 5.6.3); str.strip() would take bytes of tokens too."""
+
 LONGEST: Final = 8 * 1024
 """Characters that a header with signatures may have; RSA with 4,096 bits has 684."""
 
@@ -78,7 +81,7 @@ class Header:
         if not value.startswith(self.prefix):
             raise malformed(f"The header {self.name} does not begin with {self.prefix!r}.")
         # A signature is ASCII, so whatever else there is simply differs.
-        return Found((as_sent(value[len(self.prefix) :].strip()),))
+        return Found((as_sent(value[len(self.prefix) :].strip(_BLANK)),))
 
     def put(self, message: Outgoing, signature: str, timestamp: str) -> Outgoing:
         """See `Place`."""
@@ -100,7 +103,7 @@ class AnyHeader:
         values = [_value(message, name) for name in self.headers if name in message.headers]
         if not values:
             raise missing(self.headers[0])
-        return Found(tuple(as_sent(value.strip()) for value in values))
+        return Found(tuple(as_sent(value.strip(_BLANK)) for value in values))
 
     def put(self, message: Outgoing, signature: str, timestamp: str) -> Outgoing:
         """See `Place`."""

@@ -40,6 +40,7 @@ okta = _Plain(
     docs="https://developer.okta.com/docs/concepts/event-hooks/",
     scheme=_Token(_Header("Authorization")),
     dedupe="data:eventId",
+    content_type="application/json",
     # No retries to rely on: it tries once more, at once.
     # "Should all be empty", 200 or 204.
     reply=_EMPTY,
@@ -88,6 +89,7 @@ workos = _Timed(
         tolerance=180,
     ),
     dedupe="data:id",
+    content_type="application/json",
     retries=True,
     # "You should respond with an HTTP 200 OK".
     reply=_Reply(200),

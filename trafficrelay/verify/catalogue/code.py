@@ -142,6 +142,7 @@ vercel = _Plain(
     docs="https://vercel.com/docs/webhooks/webhooks-api",
     scheme=_Signature(place=_Header("x-vercel-signature"), algorithm=_Hmac("sha1")),
     dedupe="data:id",
+    content_type="application/json",
     needs="the webhook's secret, which is shown once; of an integration its Client Secret",
 )
 """Vercel: the webhook's secret, which is shown when it is made; of an integration's webhooks its Client Secret."""
@@ -180,6 +181,7 @@ pagerduty = _Plain(
     scheme=_Signature(place=_Pairs("X-PagerDuty-Signature", signature="v1", timestamp="")),
     # Signed, which the header X-Webhook-Id is not.
     dedupe="data:event.id",
+    content_type="application/json",
     # No retries to rely on: four within 20 minutes, and three events that were dropped disable the webhook.
     needs="the subscription's secret, which is shown once",
     note="Version 3 of its webhooks. It sends again four times within 20 minutes, after a 5xx, a 429 or when nothing "

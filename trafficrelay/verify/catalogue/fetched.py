@@ -42,6 +42,7 @@ paypal = _Fetched(
     # It names no tolerance, and tries again for three days, perhaps with the time of the first try.
     scheme=_PayPal(tolerance=3 * 86_400 + _TOLERANCE),
     dedupe="data:id",
+    content_type="application/json",
     retries=True,
     needs="the webhook's id (Developer Dashboard, Apps & Credentials, the app, Webhooks)",
     note="PayPal signs the body's CRC32, and whoever saw one signed event can make another body with the same one: ask "

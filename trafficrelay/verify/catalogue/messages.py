@@ -84,6 +84,7 @@ discord = _Timed(
         tolerance=900,
     ),
     dedupe="data:id",
+    content_type="application/json",
     # No retries to rely on: of webhook events for ten minutes, of interactions none.
     reply=_EMPTY,
     handshakes=(
@@ -200,6 +201,7 @@ sendgrid = _Timed(
         tolerance=_TOLERANCE,
     ),
     dedupe="data:sg_event_id",
+    content_type="application/json",
     retries=True,
     needs="the verification key, MFkw… (Settings, Mail Settings, Event Webhooks, Signature Verification)",
     note="Events come as an array: split=True makes each one an event of its own, with its id. It tries again for 24 "
@@ -241,6 +243,7 @@ intercom = _Plain(
     docs="https://developers.intercom.com/docs/references/webhooks/webhook-models#signed-notifications",
     scheme=_Signature(place=_Header("X-Hub-Signature", "sha1="), algorithm=_Hmac("sha1")),
     dedupe="data:id",
+    content_type="application/json",
     # No retries to rely on: one, after a minute.
     needs="the app's client secret (Developer Hub, Basic information)",
     note="It tries again once, after a minute, and gives up a subscription that answers 410.",
@@ -280,6 +283,7 @@ telegram = _Plain(
     docs="https://core.telegram.org/bots/api#setwebhook",
     scheme=_Token(_Header("X-Telegram-Bot-Api-Secret-Token")),
     dedupe="data:update_id",
+    content_type="application/json",
     retries=True,
     needs="the secret_token that you gave to setWebhook, which is not the bot's token",
     note="Nothing is signed. Bots count their updates each for itself: give each a route, or a wildcard of its own.",
@@ -303,7 +307,8 @@ x = _Plain(
         ),
     ),
     needs="the app's consumer secret (API key secret)",
-    note="Events have no id of their own, and may come twice.",
+    note="Events have no id of their own, and may come twice. Use the secret for nothing else: X's challenge has it "
+    "sign any word, for anybody.",
 )
 """X, which was Twitter: the app's consumer secret (API key secret), not its bearer token."""
 
@@ -350,6 +355,7 @@ customerio = _Timed(
         tolerance=_TOLERANCE,
     ),
     dedupe="data:event_id",
+    content_type="application/json",
     retries=True,
     needs="the reporting webhook's signing key, as it is shown (Integrations, Reporting Webhooks)",
     note="It tries again for seven days, and keeps later events back until then; it names no tolerance.",

@@ -31,6 +31,7 @@ stripe = _Timed(
         tolerance=_TOLERANCE,
     ),
     dedupe="data:id",
+    content_type="application/json",
     retries=True,
     needs="the endpoint's signing secret, whsec_… (Workbench, Webhooks)",
     note="The secret is the key as it stands, whsec_ with it. The Stripe CLI (stripe listen) signs with a secret of "
@@ -109,6 +110,7 @@ paddle = _Timed(
         tolerance=5,
     ),
     dedupe="data:event_id",
+    content_type="application/json",
     retries=True,
     reply=_Reply(200),
     needs="the notification destination's secret key, pdl_ntfset_… (Developer Tools, Notifications)",
@@ -136,6 +138,7 @@ coinbase_commerce = _Plain(
     docs="https://docs.cdp.coinbase.com/commerce/api-arcitecture/webhooks-security",
     scheme=_Signature(place=_Header("X-CC-Webhook-Signature")),
     dedupe="data:event.id",
+    content_type="application/json",
     retries=True,
     reply=_Reply(200),
     needs="the webhook shared secret (Settings, Notifications)",

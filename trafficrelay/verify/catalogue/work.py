@@ -138,6 +138,7 @@ notion = _BringsSecret(
     docs="https://developers.notion.com/reference/webhooks",
     scheme=_Signature(place=_Header("X-Notion-Signature", "sha256=")),
     dedupe="data:id",
+    content_type="application/json",
     retries=True,
     handshakes=(
         _BringsKey(
@@ -161,6 +162,7 @@ typeform = _Plain(
     scheme=_Signature(place=_Header("Typeform-Signature", "sha256="), encoding="base64"),
     # Not form_response.token: a partial response and the whole one share it.
     dedupe="data:event_id",
+    content_type="application/json",
     retries=True,
     needs="the secret that the webhook was given; without one nothing is signed",
     note="404 and 410 switch the webhook off at once.",
