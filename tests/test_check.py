@@ -26,7 +26,7 @@ from trafficrelay.checkup import Finding, of_redis, of_routes
 from trafficrelay.cli import main
 from trafficrelay.outbox.durability import Durability
 from trafficrelay.outbox.spool_file import Entry, SpoolFile
-from trafficrelay.verify import github, standard_webhooks
+from trafficrelay.verify import calendly, github, meta, standard_webhooks
 from trafficrelay.worker import RelayWorker
 from trafficrelay.worker.ledger import Ledger
 
@@ -198,7 +198,12 @@ def of(relay: Relay, **options: Any) -> list[tuple[str, str]]:
         ("spool.db", {"verify": github("s")}, []),
         ("spool.db", {"verify": github("s"), "on_outage": "refuse", "dedupe": "data:id"}, ["warning"]),
         (None, {"on_outage": "spool"}, ["fault"]),
-        (None, {"verify": standard_webhooks(WHSEC)}, ["note"]),
+        # It tries again, and its events have no id; those of Standard Webhooks have one.
+        (None, {"verify": calendly("s")}, ["note"]),
+        (None, {"verify": standard_webhooks(WHSEC)}, []),
+        (None, {"verify": standard_webhooks(WHSEC), "dedupe": None}, ["note"]),
+        (None, {"verify": meta("s", verify_token="t"), "dedupe": "data:id"}, []),
+        (None, {"verify": meta("s"), "dedupe": "data:id"}, ["note"]),
         (None, {"verify": standard_webhooks(WHSEC), "dedupe": "header:webhook-id"}, []),
         (None, {}, ["note"]),
         ("spool.db", {"delay": 60}, ["note"]),

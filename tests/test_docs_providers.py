@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import importlib
 import inspect
 import json
@@ -9,6 +10,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,14 @@ import jsonschema_rs
 import pytest
 
 from tests.providers_table import END, PAGE, ROOT, VECTORS, page, tables
-from trafficrelay import Unverified
+from trafficrelay import Event, Unverified
 from trafficrelay.config import SCHEMA_FILE
 from trafficrelay.config.loading import load
 from trafficrelay.verify import CATALOGUE
 from trafficrelay.verify.catalogue import work
 
 from .config_support import STANDARD_KEY, write
-from .support import make_event
+from .support import NOON, make_event
 
 TEXT = PAGE.read_text("utf-8")
 WORDS = TEXT.partition("<!--")[0]
@@ -90,7 +92,7 @@ def test_every_example_of_a_file_loads_and_is_good_for_editors(folder: Path, tex
 
 
 def test_the_function_of_ones_own_verifies() -> None:
-    is_ours = run(PYTHON[-1])["is_ours"]
+    (is_ours,) = [found["is_ours"] for code in PYTHON if "is_ours" in (found := run(code))]
 
     assert is_ours(make_event(headers={"X-Shop-Token": "s3cret"})) is True
     assert is_ours(make_event(headers={"X-Shop-Token": "other"})) is False
@@ -114,3 +116,20 @@ def test_contributing_shows_a_row_and_a_vector_that_are_there() -> None:
     assert body.endswith(" …")
     assert real["request"].pop("body").startswith(body.removesuffix(" …"))
     assert shown == [real]
+
+
+def test_the_pages_own_verifier_of_a_signed_time_verifies() -> None:
+    """The page's own verifier of a signed time takes what is signed and new, and nothing else."""
+    (is_acmes,) = [found["is_acmes"] for code in PYTHON if "is_acmes" in (found := run(code))]
+    time = str(int(NOON.timestamp()))
+    signed = hmac.digest(b"s3cret", time.encode() + b":{}", "sha512").hex()
+
+    def event(header: str, **fields: Any) -> Event:
+        return make_event(headers={"X-Acme-Signature": header}, **({"body": b"{}", "data": None} | fields))
+
+    assert is_acmes(event(f"t={time},s={signed}")) is True
+    for header in ("", "t,s", f"t={time}", f"s={signed}", f"t={time}0,s={signed}", f"t={time},s={signed[:-1]}"):
+        with pytest.raises(Unverified):
+            is_acmes(event(header))
+    with pytest.raises(Unverified):
+        is_acmes(event(f"t={time},s={signed}", received_at=NOON + timedelta(minutes=6)))

@@ -213,12 +213,44 @@ def test_capitals_are_told_of_a_provider_that_writes_small_letters() -> None:
     assert "capitals" in text(explained(github, event))
 
 
-def test_prefix_and_digest_are_told_together() -> None:
+def test_a_digest_that_the_prefix_names_is_told_as_the_one_cause() -> None:
     event = github_event(headers={"X-Hub-Signature-256": "sha1=" + digest_of(digest="sha1").hex()})
     found = explained(github, event)
 
-    assert names(found) == ["header-prefix", "signature-digest"]
-    assert "begins with sha1=" in text(found)
+    assert names(found) == ["signature-digest"]
+    assert "made with SHA1, as the sha1= before it says, where HMAC-SHA256 is expected" in text(found)
+    assert 'hmac_signature(…, prefix="sha1=", digest="sha1")' in text(found)
+
+
+def test_prefix_and_digest_are_told_together_the_digest_first() -> None:
+    event = github_event(headers={"X-Hub-Signature-256": digest_of(digest="sha1").hex()})
+
+    assert names(explained(github, event)) == ["signature-digest", "header-prefix"]
+
+
+def test_the_older_header_of_a_provider_is_told_before_another_provider_with_that_header() -> None:
+    headers = {"X-Hub-Signature": "sha1=" + digest_of(digest="sha1").hex(), "X-GitHub-Event": "push"}
+    found = explained(github, make_event(body=BODY, headers=headers))
+
+    assert names(found) == ["signature-digest"]
+    assert "Only the header X-Hub-Signature came, which is made with SHA1" in text(found)
+
+
+@pytest.mark.parametrize("header", ["X-Hub-Signature-256", "X-Hub-Signature"])
+def test_another_hash_is_the_first_to_look_at_where_the_secret_is_not_known_either(header: str) -> None:
+    value = "sha1=" + mac("of nobody", BODY, "sha1").hex()
+    found = explained(github, make_event(body=BODY, headers={header: value}))
+
+    assert found.mistakes == ()
+    assert found.remains[0].startswith(f"Why the header {header} begins with sha1=")
+    assert not any("signs at all" in one for one in found.remains)
+    assert any("test and live mode" in one for one in found.remains)
+
+
+def test_a_prefix_that_names_another_hash_than_was_used_is_told_as_a_prefix() -> None:
+    event = github_event(headers={"X-Hub-Signature-256": "sha1=" + digest_of().hex()})
+
+    assert names(explained(github, event)) == ["header-prefix"]
 
 
 def stripe_event(stamp: str, *, label: str = "v1", secret: str = SECRET, **fields: Any) -> Event:
@@ -303,6 +335,23 @@ def test_a_secret_that_is_read_otherwise_is_told(ours: str, theirs: bytes, name:
     assert names(found) == [name]
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (f"whsec_{SECRET}", SECRET, "begins with whsec_, and the sender signs with what comes after it"),
+        (SECRET, f"whsec_{SECRET}", "signs with whsec_ before the secret, and it was given without"),
+        (f"shop_{SECRET}", SECRET, "begins with a prefix that ends in _, and the sender"),
+    ],
+)
+def test_a_prefix_is_told_by_its_name_where_many_secrets_have_it(ours: str, theirs: str, said: str) -> None:
+    check = hmac_signature(ours, header="X-Sig")
+    found = explained(check, make_event(body=BODY, headers={"X-Sig": mac(theirs, BODY).hex()}))
+
+    assert said in text(found)
+    assert "shop" not in text(found)
+    assert "a sender of your own sign" in text(found)
+
+
 @pytest.mark.parametrize("theirs", [f"whsec_{KEY}".encode(), KEY.encode()])
 def test_a_key_that_is_taken_as_text_is_told_of_standard_webhooks(theirs: bytes) -> None:
     check: Any = CATALOGUE["standard_webhooks"](f"whsec_{KEY}")  # type: ignore[operator]
@@ -370,6 +419,11 @@ def twilio_event(sent_to: str, came_to: str, *, headers: Mapping[str, str] | Non
         ("https://a.example/in?a=x%20y", "https://a.example/in?a=x+y", {}),
         ("https://a.example/a%20b", "https://a.example/a b", {}),
         ("https://a.example:8443/in", "https://a.example/in", {"X-Forwarded-Port": "8443"}),
+        ("https://a.example/in", "https://a.example/hooks/in", {}),
+        ("https://a.example/in", "http://a.example/some/hooks/in", {}),
+        ("https://a.example/a%2Fb?c=1", "https://a.example/hooks/a%2Fb?c=1", {}),
+        ("https://a.example/", "https://a.example/hooks/in", {}),
+        ("https://a.example/hooks/acme", "https://a.example/elsewhere", {}),
     ],
 )
 def test_another_url_is_told_with_the_one_to_declare(sent_to: str, came_to: str, headers: dict[str, str]) -> None:
@@ -382,6 +436,22 @@ def test_another_url_is_told_with_the_one_to_declare(sent_to: str, came_to: str,
 
     assert names(found) == ["url"]
     assert f'public_url="{sent_to.partition("?")[0] if keeps else sent_to}"' in text(found)
+
+
+def test_a_route_of_several_paths_is_told_to_give_a_function() -> None:
+    check, event = twilio_event("https://a.example/hooks/acme", "https://a.example/relay/hooks/acme")
+    told = text(explained(check, event))
+    alone = text(explained(check, dataclasses.replace(event, route="/hooks/acme", params={})))
+
+    assert "function of the event" in told
+    assert 'public_url="https://a.example/hooks/acme"' in alone
+    assert "function of the event" not in alone
+
+
+def test_a_path_without_end_is_tried_so_far() -> None:
+    check, event = twilio_event("https://b.example/in", "https://a.example" + "/x" * 5_000)
+
+    assert explained(check, event).tried["url"] < 200
 
 
 def test_a_url_that_was_given_is_tried() -> None:

@@ -122,7 +122,12 @@ def test_machines_are_told_all_of_it_as_one_document(capsys: pytest.CaptureFixtu
     github, _, orders, any_ = json.loads(routes(capsys, "--json"))["routes"]
 
     assert (github["rule"], github["methods"], github["verify"]) == ("/github", ["POST", "PUT"], "github")
-    assert (github["on_outage"], github["on_error"], github["dedupe"]) == ("spool", "keep", "cloudevent")
+    assert (github["on_outage"], github["on_error"], github["dedupe"]) == (
+        "spool",
+        "keep",
+        "header:X-GitHub-Delivery",
+    )
+    assert (github["reply"], orders["dedupe"]) == (202, "data:id")
     assert (orders["dedupe"], orders["max_body"], orders["split"], orders["status"]) == ("data:id", 2 << 20, True, True)
     assert orders["rate"] == "10/s per address"
     assert [to["queue"] for to in orders["to"]] == ["orders", "default"]

@@ -83,6 +83,13 @@ add("/postmark", verify.postmark("{SECRET}", username="me"))
 add("/standard", verify.standard_webhooks("whsec_aHVzaC1odXNo"))
 add("/slack", verify.slack("{SECRET}"))
 add("/asana", verify.asana())
+add(
+    "/rotated",
+    verify.github(["{SECRET}", verify.Key("{SECRET}-2", name="old")]),
+    transform=lambda event: event.verified_by,
+)
+add("/past", verify.github(["{SECRET}", verify.Key("{SECRET}-2", name="old", until="2020-01-01")]))
+add("/sns", verify.aws_sns("arn:aws:sns:eu-west-1:123456789012:orders"))
 add("/discord", verify.discord("5e" * 32))
 add("/own", Own())
 add("/broken", Broken())
@@ -156,6 +163,38 @@ def test_a_signed_request_is_taken_and_the_answer_shown(shop: Shop) -> None:
     assert json.loads(lines[-1])["jobs"]
     assert SECRET not in said
     assert [job.data for job in shop.outbox.jobs] == [{"ref": "main"}]
+
+
+@pytest.mark.parametrize(("key", "name"), [("old", "old"), ("2", "old"), ("1", "1")])
+def test_any_of_several_keys_signs(shop: Shop, key: str, name: str) -> None:
+    code, said = shop.said("/rotated", shop.file({}), "--key", key)
+
+    assert code == 0
+    assert f"signed as github with the key {key}\n" in said
+    assert [job.data for job in shop.outbox.jobs] == [name]
+
+
+def test_a_key_whose_date_has_passed_signs_and_is_refused(shop: Shop) -> None:
+    code, said = shop.said("/past", shop.file({}), "--key", "old")
+
+    assert code == 1
+    assert "401 Unauthorized" in said
+
+
+@pytest.mark.parametrize(
+    ("route", "sentence"),
+    [
+        ("/rotated", "A request for /rotated cannot be signed: it has no key 'odl'; its keys are called 1 and old."),
+        ("/open", "The route /open is open to everybody: it has no key 'odl'.\n"),
+        ("/own", "The verifier of /own cannot sign: it is one of your own, and has no keys to choose from."),
+    ],
+)
+def test_a_key_that_is_not_there_is_a_sentence_and_code_2(shop: Shop, route: str, sentence: str) -> None:
+    code, said = shop.said(route, shop.file({}), "--key", "odl")
+
+    assert (code, said) == (2, "")
+    assert sentence in shop.error
+    assert SECRET not in shop.error
 
 
 def test_a_machine_is_told_one_object(shop: Shop) -> None:
@@ -411,6 +450,7 @@ def test_what_is_answered_does_not_command_it_either(shop: Shop, receiver: Recei
         ("/lookup", "The secret for /lookup cannot be looked up: ZeroDivisionError ("),
         ("/mailgun", "A request for /mailgun cannot be signed: the body "),
         ("/asana", "has no Redis"),
+        ("/sns", "Declare the route in Python (a relay.toml cannot say this) with keys=GivenKeys(…)"),
         ("/nosuch", "hooks:relay has no route /nosuch."),
     ],
 )
@@ -460,6 +500,7 @@ def test_a_header_that_cannot_be_sent_is_code_2(shop: Shop, header: str) -> None
         ["--count", "2", "--dry-run"],
         ["--header", "nothing"],
         ["--content-type", "json"],
+        ["--key", "old", "--unsigned"],
     ],
 )
 def test_wrong_usage_is_code_2(shop: Shop, options: list[str]) -> None:

@@ -14,7 +14,7 @@ from tests.support import raising
 from trafficrelay import DROP, Deliver, Rejected, Relay, Reply, Route, To
 from trafficrelay.errors import ClientError
 from trafficrelay.testing import RelayClient, queued, relay_client
-from trafficrelay.verify import basic, bearer, github, hmac_signature, standard_webhooks
+from trafficrelay.verify import Key, basic, bearer, github, hmac_signature, standard_webhooks
 
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -372,6 +372,78 @@ def test_an_unsigned_request_is_told_how_to_sign() -> None:
 def test_signed_takes_four_words() -> None:
     with pytest.raises(ClientError, match='signed is True, False, "wrong" or "tampered"'):
         make_client().post("/x", signed="yes")  # type: ignore[arg-type]
+
+
+ROTATED = ["new", Key("old", name="old"), Key("older", name="past", until="2020-01-01"), "last"]
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("1", True), ("old", True), ("2", True), ("past", False), ("4", True)],
+    ids=["number", "name", "number of a named one", "past its date", "last number"],
+)
+@pytest.mark.parametrize("secret", [ROTATED, lambda event: ROTATED], ids=["fixed", "looked up"])
+def test_any_of_several_keys_signs_and_counts_as_its_date_says(secret: Any, name: str, taken: bool) -> None:
+    answer = make_client(verify=github(secret)).post_json("/x", {}, signed_with=name)
+
+    assert bool(answer.queued) is taken
+    assert answer.unverified is not taken
+    assert [job.event.verified_by for job in answer.queued] == ([{"2": "old"}.get(name, name)] if taken else [])
+
+
+def test_where_the_only_key_that_is_looked_up_has_ended_it_signs_and_is_refused() -> None:
+    client = make_client(verify=github(lambda event: Key("s", name="past", until="2020-01-01")))
+
+    assert client.post_json("/x", {}, signed_with="past").unverified
+
+
+def test_the_only_key_is_number_1() -> None:
+    assert make_client(verify=github("s")).post_json("/x", {}, signed_with="1").queued
+
+
+@pytest.mark.parametrize("how", ["wrong", "tampered"])
+def test_what_another_key_signs_is_spoilt_as_well(how: Any) -> None:
+    client = make_client(verify=github(ROTATED))
+
+    assert client.post_json("/x", {}, signed=how, signed_with="old").unverified
+
+
+def test_a_request_is_sent_again_with_another_key() -> None:
+    client = make_client(verify=github(ROTATED), signed=True)
+    client.post_json("/x", {})
+
+    assert client.send_again(signed_with="old").queued[0].event.verified_by == "old"
+
+
+@pytest.mark.parametrize(
+    ("verify", "options", "sentence"),
+    [
+        (github(ROTATED), {"signed_with": "odl"}, "it has no key 'odl'; its keys are called 1, old, past and 4"),
+        (github(ROTATED), {"signed_with": "5"}, "it has no key '5'; its keys are called 1, old, past and 4"),
+        (github(ROTATED), {"signed_with": "0"}, "it has no key '0'; its keys are called 1, old, past and 4"),
+        (github(lambda event: ROTATED), {"signed_with": "odl"}, "; its keys are called 1, old, past and 4"),
+        (github("s"), {"signed_with": "old"}, "it has no key 'old'; its only key is called 1"),
+        (github(Key("s", name="new")), {"signed_with": "old"}, "it has no key 'old'; its only key is called new"),
+        (github(lambda event: None), {"signed_with": "old"}, "knows none for this request"),
+        (None, {"signed_with": "old"}, "The route /x is open to everybody: it has no key 'old'"),
+        (lambda event: True, {"signed_with": "old"}, "it is one of your own, and has no keys to choose from"),
+        (github(ROTATED), {"signed_with": 2}, "signed_with is a key's name, or its number as text"),
+        (github(ROTATED), {"signed_with": ""}, "signed_with is a key's name, or its number as text"),
+        (github(ROTATED), {"signed_with": "old", "signed": False}, "signed_with says what signs, and signed=False"),
+    ],
+)
+def test_a_key_that_cannot_sign_is_said_with_those_that_can(verify: Any, options: Any, sentence: str) -> None:
+    client = make_client(verify=verify)
+    with pytest.raises(ClientError) as caught:
+        client.post_json("/x", {}, **options)
+
+    assert sentence in str(caught.value)
+    assert client.answers == []
+
+
+def test_a_key_for_no_route_names_the_routes() -> None:
+    with pytest.raises(ClientError, match=r"leads to no route.*There are POST /x"):
+        make_client().post("/y", signed_with="old")
 
 
 # Checking all of them

@@ -63,6 +63,7 @@ relay.add(Route("/stripe", verify=stripe("{STRIPE}"), job="jobs.push"))
 relay.add(Route("/hooks/<shop>", verify=github(tenant), job="jobs.push"))
 relay.add(Route("/twilio", verify=twilio("{SECRET}"), job="jobs.push"))
 relay.add(Route("/fixed", verify=twilio("{SECRET}", public_url="https://public.example"), job="jobs.push"))
+relay.add(Route("/hooks/added", verify=twilio("{SECRET}", public_url="https://public.example"), job="jobs.push"))
 relay.add(Route("/slack", verify=slack("{SECRET}"), job="jobs.push"))
 relay.add(Route("/token", verify=bearer("{SECRET}"), job="jobs.push"))
 relay.add(Route("/meta", verify=meta("{SECRET}", verify_token="right"), job="jobs.push"))
@@ -198,6 +199,11 @@ def test_secrets_of_the_environment_and_of_files_are_tried(shop: Shop, monkeypat
         (("--secret-env", "NO_SUCH"), "The environment variable of --secret-env is not set: NO_SUCH."),
         (("--secret-file", "no.txt"), "The file of --secret-file cannot be read: No such file or directory (no.txt)."),
         (("--at", "noon"), "'noon' is neither a time such as"),
+        (("--public-url", "shop.example"), "argument --public-url: it is the URL that the sender was given"),
+        (("--public-url", "//shop.example/a"), "such as https://hooks.example"),
+        (("--public-url", "ftp://shop.example"), "such as https://hooks.example"),
+        (("--public-url", "https:///a"), "such as https://hooks.example"),
+        (("--public-url", "https://[::1/a"), "such as https://hooks.example"),
     ],
 )
 def test_what_is_not_there_is_one_sentence_and_code_2(shop: Shop, arguments: tuple[str, ...], sentence: str) -> None:
@@ -299,11 +305,44 @@ def test_the_urls_of_other_routes_are_tried(shop: Shop) -> None:
     assert 'public_url="https://public.example/twilio"' in told["mistakes"][0]["fix"]
 
 
+def test_a_path_that_a_proxy_put_something_before_is_told_as_the_sender_knows_it(shop: Shop) -> None:
+    file = shop.save("/hooks/added", twilio_headers("https://public.example/added"), b"A=1")
+    _, told = shop.told("/hooks/added", file)
+
+    assert 'public_url="https://public.example/added"' in told["mistakes"][0]["fix"]
+
+
 def test_a_url_that_is_given_is_tried(shop: Shop) -> None:
     file = shop.save("/twilio", twilio_headers("https://x.example/y/z"), b"A=1")
 
     assert mistakes(shop.told("/twilio", file)[1]) == []
     assert mistakes(shop.told("/twilio", file, "--public-url", "https://x.example/y/z")[1]) == ["url"]
+
+
+def test_which_key_has_a_prefix_too_many_or_too_few_is_told(shop: Shop) -> None:
+    _, told = shop.told("/github", shop.save("/github", signed(f"whsec_{SECRET}")))
+
+    assert mistakes(told) == ["secret-prefix"]
+    assert told["mistakes"][0]["text"].endswith("given without. It is the route's key new.")
+
+
+def test_a_signature_that_is_not_there_is_told_without_what_was_not_tried(shop: Shop) -> None:
+    _, said = shop.said("--explain", "/github", shop.save("/github", {}))
+
+    assert said.splitlines()[1:3] == [
+        "   401: The header X-Hub-Signature-256 is missing. (missing)",
+        "What to look at:",
+    ]
+    assert "Whether the sender signs at all" in said
+    assert "Tried" not in said
+
+
+def test_what_was_tried_comes_after_what_to_look_at(shop: Shop) -> None:
+    _, said = shop.said("--explain", "/github", shop.save("/github", signed("of nobody")))
+
+    assert said.splitlines()[2] == "No likely mistake fits. What remains:"
+    assert "Whether the secret is the one of this very webhook" in said.splitlines()[3]
+    assert re.fullmatch(r"Tried: \d+ secrets, .*, alone and in pairs\.", said.splitlines()[-1])
 
 
 PROXIED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "public.example"}
@@ -333,8 +372,17 @@ def test_of_a_verifier_of_ones_own_it_says_what_that_says(shop: Shop) -> None:
     assert code == 1
     assert refused["refusal"] == {"status": 401, "cause": "other", "why": "The seal is broken."}
     assert refused["mistakes"] == []
+    assert refused["remains"] == []
     assert told("no")[1]["refusal"]["why"] == "The sender is not verified."
     assert "KeyError: 'missing'" in told("raise")[1]["refusal"]["why"]
+
+
+def test_a_verifier_of_ones_own_that_gives_no_reason_is_told_to_give_one(shop: Shop) -> None:
+    file = shop.save("/own", {"X-Own": "no"})
+
+    assert 'raise Unverified("why")' in shop.said("--explain", "/own", file)[1]
+    assert 'raise Unverified("why")' in shop.told("/own", file)[1]["remains"][0]
+    assert 'raise Unverified("why")' not in shop.said("--explain", "/own", shop.save("/own", {"X-Own": "refuse"}))[1]
 
 
 def test_a_challenge_is_told_as_what_it_is(shop: Shop) -> None:
@@ -450,10 +498,12 @@ def test_what_the_page_saves_requests_with_saves_them_whole(shop: Shop, how: str
             body: Any = BODY if how == "plain" else iter([BODY[:4], BODY[4:]])
             connection.request("POST", "/github?a=b", body, headers, encode_chunked=how == "chunked")
             status = connection.getresponse().status
+            # What is answered is saved: it may be ended at once.
+            saved = {one.name for one in shop.directory.glob("request-*.http") if one.stat().st_size}
             connection.close()
         finally:
             saving.terminate()
-    (file,) = (one.name for one in shop.directory.glob("request-*.http") if one.stat().st_size)
+    (file,) = saved
 
     assert status == 200
     assert shop.said("--explain", "/github", file)[0] == 0

@@ -822,6 +822,26 @@ def test_a_url_that_only_looks_like_that_of_sns_is_not_fetched(url: str, publish
 
 
 @pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        (
+            "https://sns.eu-west-1.amazonaws.com/test.pem",
+            "The path of the message's SigningCertURL is none of SNS'.",
+        ),
+        (SNS_URL.replace("eu-west-1", "us-east-1"), "The message's SigningCertURL is none of its topic's region."),
+        ("https://evil.example/test.pem", "The message's SigningCertURL is none of its topic's region."),
+    ],
+)
+def test_what_is_wrong_with_the_url_of_sns_is_said(url: str, sentence: str) -> None:
+    """It is said whether it is the path of the URL that is wrong, or where it leads."""
+    check = signers()["aws_sns"]
+    with pytest.raises(Unverified) as refused:
+        check(changed(check.signed(Outgoing(b"x"), NOON), SigningCertURL=url))
+
+    assert refused.value.detail == sentence
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "https://api.paypal.com@evil.example/v1/notifications/certs/CERT-1",
@@ -968,6 +988,16 @@ def test_a_route_answers_503_where_keys_cannot_be_had(published: Published) -> N
         (lambda: aws_sns(f"{TOPIC}\nx"), "the topic's ARN"),
         (lambda: aws_sns(TOPIC, keys={SNS_URL: "x"}), "keys takes GivenKeys"),  # type: ignore[arg-type]
         (lambda: aws_sns(TOPIC, keys=GivenKeys({SNS_URL: "x"})), "given as https://sns"),
+        *(
+            (lambda name=name: aws_sns(TOPIC, keys=GivenKeys({name: pem(rsa_key())})), text)
+            for name in ("test", "https://sns.eu-west-1.amazonaws.com/test.pem", "", f"{SNS_URL}\n", 7)
+            for text in (f"keys has {name!r}, which is no URL", f"such as {SNS_URL}")
+        ),
+        *(
+            (lambda name=name: paypal(WEBHOOK, keys=GivenKeys({name: pem(rsa_key())})), text)
+            for name in ("test", SNS_URL, "https://api.paypal.com/v1/notifications/certs/x")
+            for text in (f"keys has {name!r}, which is no URL", "such as https://api.paypal.com/v1/notifications/certs")
+        ),
         (lambda: paypal("a|b"), "the webhook's id"),
         (lambda: paypal(WEBHOOK, tolerance=0), "positive number of seconds"),
         (lambda: plaid("secret", client_id=""), "client_id"),

@@ -122,7 +122,14 @@ def _of_route(relay: Relay, route: Route, *, watched: bool) -> Iterator[Finding]
         yield Finding(
             "note", route.rule, 'What comes while Redis is away is refused: Relay(spool="spool.db") would keep it.'
         )
-    unknown = route.dedupe is None or isinstance(route.dedupe, Unsaid)
+    own = getattr(route.verify, "dedupe", "")
+    unknown = route.dedupe is None or (isinstance(route.dedupe, Unsaid) and not own)
+    if any(getattr(one, "token", "") for one in route.handshakes) and not getattr(route.verify, "more", None):
+        yield Finding(
+            "note",
+            route.rule,
+            "Its sender begins with a challenge, which is refused: say verify_token=, as you gave it.",
+        )
     if unknown and route.spools is False:
         yield Finding(
             "note",

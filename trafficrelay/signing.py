@@ -20,24 +20,38 @@ if TYPE_CHECKING:
     from .route import Route
 
 
-def signer_for(verifier: Any, event: Event, brought: bytes | None = None) -> Any:
+def signer_for(verifier: Any, event: Event, brought: bytes | None = None, key: str = "") -> Any:
     """Give a verifier with the secret that counts for an event, where it looks that up for each.
 
     Args:
         verifier: the route's.
         event: the request, before it is signed.
         brought: the secret that a challenge brought, where that is the one.
+        key: the name or number of the secret that signs, whether it counts or not; `""` for the first that counts.
 
     Raises:
         CannotSign: there is none.
         DeclarationError: what was looked up is none.
     """
-    if not isinstance(verifier, Check) or not callable(verifier.secrets.given):
+    if not isinstance(verifier, Check):
+        if key:
+            raise CannotSign("it is one of your own, and has no keys to choose from")
         return verifier
+    looks_up = callable(verifier.secrets.given)
+    found = _looked_up(verifier, event, brought) if looks_up else verifier.secrets.given
+    if not key:
+        return verifier.with_secret(found) if looks_up else verifier
+    try:
+        return verifier.with_secret(verifier.secrets.named(key, found))
+    except LookupError as error:
+        raise CannotSign(str(error.args[0])) from error
+
+
+def _looked_up(verifier: Check, event: Event, brought: bytes | None) -> Any:
     if verifier.brought:
         if brought is None:
             raise CannotSign("its secret is the one that the provider's challenge brings, and none is known here")
-        return verifier.with_secret(brought)
+        return brought
     try:
         found = verifier.secrets.given(event)
     except LookupError:
@@ -47,7 +61,7 @@ def signer_for(verifier: Any, event: Event, brought: bytes | None = None) -> Any
         raise CannotSign(
             f"the function that looks secrets up knows none for this request ({params or 'its rule has no wildcard'})"
         )
-    return verifier.with_secret(found)
+    return found
 
 
 def sign(signer: Any, message: Outgoing, now: datetime, *, message_id: str = "", url: str | None = None) -> Outgoing:

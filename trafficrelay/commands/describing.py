@@ -6,6 +6,7 @@ import functools
 from dataclasses import asdict
 from typing import Any
 
+from ..reply import Reply
 from ..route import Route
 from ..target import Target, To, Unsaid
 from ..transform import keep_data
@@ -78,12 +79,13 @@ def as_json(route: Route) -> dict[str, Any]:
         "split": route.split,
         "content_type": route.content_type or None,
         "to": [_target(*one) for one in zip(route.targets, conditions(route), strict=True)],
-        "dedupe": _dedupe(route.dedupe),
+        "dedupe": _dedupe(route),
         "dedupe_window": route.window,
         "max_body": route.limit,
         "rate": str(limits.rate) if limits.rate else None,
         "max_queued": limits.max_queued,
         "max_lag": limits.max_lag,
+        "reply": _reply(route.answer),
         "on_error": route.on_error,
         "on_outage": "spool" if route.spools else "refuse",
         "cors": list(route.origins.origins) or ["*"] if route.origins else [],
@@ -130,7 +132,14 @@ def _when(to: To) -> str:
     return to.when if isinstance(to.when, str) else name_of(to.when)
 
 
-def _dedupe(dedupe: Any) -> str | None:
-    if dedupe is None or isinstance(dedupe, str):
-        return dedupe
-    return "cloudevent" if isinstance(dedupe, Unsaid) else name_of(dedupe)
+def _dedupe(route: Route) -> str | None:
+    dedupe = route.dedupe
+    if isinstance(dedupe, Unsaid):
+        return str(getattr(route.verify, "dedupe", "") or "cloudevent")
+    return dedupe if dedupe is None or isinstance(dedupe, str) else name_of(dedupe)
+
+
+def _reply(answer: Any) -> int | str:
+    if answer is None:
+        return 202
+    return answer.status if isinstance(answer, Reply) else name_of(answer)

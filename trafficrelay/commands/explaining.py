@@ -45,6 +45,15 @@ _KINDS: Final = {
 }
 
 
+_NO_REASON: Final = ("", "The sender is not verified.")
+"""What is said of a verifier that says nothing; see `trafficrelay.intake.verify`."""
+
+_RAISE: Final = (
+    'The verifier says no more than that. In place of returning False, have it raise Unverified("why"), of '
+    "trafficrelay.errors: that is said here, in the log and to the sender."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """What came of a request.
@@ -57,6 +66,7 @@ class Explained:
         challenge: the challenge that it is, which the route answers itself; `""` of any other request.
         explanation: the mistakes; `None` where there is no refusal, or nothing to try.
         secrets: how many secrets were tried.
+        hint: what would have told more, of a verifier of the user's own; `""` for nothing.
     """
 
     route: Route
@@ -66,6 +76,7 @@ class Explained:
     challenge: str = ""
     explanation: Explanation | None = None
     secrets: int = 0
+    hint: str = ""
 
     @property
     def verified(self) -> bool:
@@ -108,11 +119,11 @@ def explained(options: argparse.Namespace) -> Explained:
             event, challenge = _verified(route, event, check)
         except Refusal as refusal:
             found = Explained(route, event, moment, refusal)
-            if (
-                not isinstance(check, Check)
-                or not isinstance(refusal, Unverified)
-                or _is_challenge(route, event, check)
-            ):
+            if not isinstance(refusal, Unverified):
+                return found
+            if not isinstance(check, Check):
+                return replace(found, hint=_RAISE if refusal.detail in _NO_REASON else "")
+            if _is_challenge(route, event, check):
                 return found
             known = Known(
                 secrets=[*own_secrets(check, event), *given, *other_secrets(route, check, relay)],
@@ -228,7 +239,7 @@ def as_json(found: Explained) -> dict[str, Any]:
         else [],
         "looks_like": [one.name for one in explanation.looks_like] if explanation else [],
         "tried": _tried(found, explanation) if explanation else {},
-        "remains": list(explanation.remains) if explanation else [],
+        "remains": list(explanation.remains) if explanation else [found.hint] if found.hint else [],
     }
 
 
@@ -246,6 +257,8 @@ def tell(found: Explained) -> None:
     cause = getattr(refusal, "cause", "")
     say(f"{head}: not verified: {who}, {when}")
     _line(f"{refusal.status}: {refusal.detail or refusal.title}{f' ({cause})' if cause else ''}")
+    if found.hint:
+        _line(found.hint)
     if found.explanation is not None:
         _tell(found, found.explanation)
 
@@ -259,12 +272,15 @@ def _tell(found: Explained, explanation: Explanation) -> None:
         say(f"By its headers the request looks like one of {names}.")
     if explanation.mistakes:
         return
-    tried = [f"{number:,} {_KINDS[kind][number != 1]}" for kind, number in _tried(found, explanation).items()]
-    say(f"Nothing that was tried fits: {', '.join(tried)}, alone and in pairs. What remains:")
-    if not explanation.whole:
-        _line("More of the same: no more signatures are made for one request. Give fewer secrets.")
+    # Where there is no signature, none was tried.
+    say("No likely mistake fits. What remains:" if explanation.signatures else "What to look at:")
     for remains in explanation.remains:
         _line(remains)
+    if not explanation.whole:
+        _line("More of the same: no more signatures are made for one request. Give fewer secrets.")
+    if explanation.signatures:
+        tried = [f"{number:,} {_KINDS[kind][number != 1]}" for kind, number in _tried(found, explanation).items()]
+        say(f"Tried: {', '.join(tried)}, alone and in pairs.")
 
 
 def _tried(found: Explained, explanation: Explanation) -> dict[str, int]:

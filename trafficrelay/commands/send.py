@@ -55,7 +55,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--method", help="the request's method; the saved one's or the route's own if left out")
     parser.add_argument("--at", metavar="TIME", type=moment, help="when it is signed; now if left out")
     parser.add_argument("--message-id", metavar="ID", type=_id, help="the id that the provider gives the event")
-    parser.add_argument("--unsigned", action="store_true", help="send it as it is")
+    signing = parser.add_mutually_exclusive_group()
+    signing.add_argument(
+        "--key", metavar="NAME", default="", help="which of several secrets signs, by its name or number; the first"
+    )
+    signing.add_argument("--unsigned", action="store_true", help="send it as it is")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--count", metavar="N", type=number_from(1, 100_000), default=1, help="send N of it, each with an id of its own"

@@ -226,6 +226,8 @@ def _signer(options: argparse.Namespace, relay: Relay, route: Route, event: Even
     if options.unsigned:
         return None, "not signed"
     if route.verify is None:
+        if options.key:
+            raise DeclarationError(f"The route {route.rule} is open to everybody: it has no key {options.key!r}.")
         return None, "not signed: its route is open to everybody"
     # What functions of the user's own print must not end up in the JSON.
     with contextlib.redirect_stdout(sys.stderr):
@@ -233,7 +235,8 @@ def _signer(options: argparse.Namespace, relay: Relay, route: Route, event: Even
             if comes_unsigned(route, event):
                 return None, "not signed: it is a challenge"
             brought = _brought(options, relay, route, event) if route.brings else None
-            return signer_for(route.verify, event, brought), f"signed as {verifier(route.verify)}"
+            words = f"signed as {verifier(route.verify)}" + (f" with the key {options.key}" if options.key else "")
+            return signer_for(route.verify, event, brought, options.key), words
         except CannotSign as error:
             raise DeclarationError(_why(route, error)) from error
         except RelayError:

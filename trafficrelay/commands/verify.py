@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from .options import add_target_options, moment
 from .saying import count, say, say_json
@@ -72,12 +73,28 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--public-url",
         metavar="URL",
+        type=_public_url,
         action="append",
         default=[],
         help="a URL that the sender may have been given, to try; repeatable",
     )
     parser.add_argument("--json", action="store_true", help="say it as one JSON object")
     parser.set_defaults(run=run)
+
+
+def _public_url(text: str) -> str:
+    """Read a URL that a sender may have been given."""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or " " in text:
+        # Not the URL: it may hold a token.
+        raise argparse.ArgumentTypeError(
+            "it is the URL that the sender was given, or its beginning, such as https://hooks.example"
+        )
+    return text
 
 
 def run(options: argparse.Namespace) -> int:

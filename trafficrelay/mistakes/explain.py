@@ -24,7 +24,7 @@ from .headers import renamed, rewritten
 from .keys import Candidate, Tried, keys_of
 from .passwords import other_names
 from .senders import looks_like, senders
-from .signatures import named_otherwise, recoded, units
+from .signatures import named_otherwise, of_other_hash, other_hash, recoded, units
 from .trial import Axis, Mistake, Trial, Variation
 from .urls import urls
 
@@ -159,6 +159,8 @@ class _Search:
         first = _AXES.index(after) + 1 if after else 0
         for axis in _AXES[first:]:
             if axis == "sender":
+                # Before them: a provider's older signature is another provider's own.
+                yield from of_other_hash(trial)
                 yield from senders(trial, self._looks)
             elif axis == "header":
                 yield from renamed(trial)
@@ -202,7 +204,9 @@ class _Search:
             return
         key, stale = found
         mistakes = [one.mistake for one in variations]
-        mistakes += [one for one in (key.candidate.mistake, key.mistake) if one is not None]
+        mistakes += [one for one in (key.candidate.mistake, _of_key(key)) if one is not None]
+        # With another hash all else is written otherwise, too.
+        mistakes.sort(key=lambda one: one.name != "signature-digest")
         if stale:
             mistakes.append(self._clock(trial, key))
         if mistakes:
@@ -263,9 +267,23 @@ class _Search:
         return high
 
 
+def _of_key(key: Tried) -> Mistake | None:
+    """Give what is wrong with how a key is read; of several it says which."""
+    if key.mistake is None or not key.candidate.name:
+        return key.mistake
+    return replace(key.mistake, text=f"{key.mistake.text} It is the route's key {key.candidate.name}.")
+
+
 def _remains(check: Check, event: Event, refusal: Unverified) -> Iterator[str]:
     """Say what could not be tried."""
-    if refusal.cause == "missing":
+    if (found := other_hash(check.scheme, event)) is not None and isinstance(check.scheme, Signature):
+        yield (
+            f"Why the header {found[0]} begins with {found[1]}=: the sender signs with another hash than "
+            f"{check.scheme.algorithm.title}, which is expected."
+        )
+    if refusal.cause == "missing" and found is not None:
+        yield "Whether a proxy or gateway drops the header that is expected."
+    elif refusal.cause == "missing":
         yield (
             "Whether the sender signs at all: without a secret many send no signature. And whether a proxy or gateway "
             "drops the header."

@@ -17,6 +17,9 @@ from .trial import Mistake
 _PREFIX: Final = re.compile(rb"(?:v1,)?[A-Za-z]{2,10}_(?:sec_)?(?:test_|live_)?")
 _QUOTES: Final = b"\"'`"
 
+_TOLD: Final = frozenset({b"whsec_", b"v1,whsec_", b"whsec_test_", b"sk_", b"sk_live_", b"sk_test_"})
+"""Prefixes that many secrets share. No other one is told: it may be a good part of a short secret."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -119,6 +122,19 @@ def _without_prefix(secret: bytes) -> bytes:
     return _PREFIX.sub(b"", secret, count=1)
 
 
+def _unprefixed(scheme: Scheme, secret: bytes) -> _Spelt:
+    """Spell a secret without its prefix; which of both sides ought to have it is not known."""
+    found = _PREFIX.match(secret)
+    if found is None:
+        return
+    prefix = found[0].decode() if found[0] in _TOLD else "a prefix that ends in _"
+    it = prefix if found[0] in _TOLD else "that prefix"
+    text = f"The secret begins with {prefix}, and the sender signs with what comes after it."
+    fix = f"Give secret= what the provider shows, without {it} if it shows none; or have a sender of your own sign "
+    fix += "with all of the secret."
+    yield from _changed("prefix", text, fix, _without_prefix)(scheme, secret)
+
+
 def _from_base64(secret: bytes) -> bytes:
     shown = secret.strip().rstrip(b"=")
     return base64.b64decode((shown + b"=" * (-len(shown) % 4)).translate(bytes.maketrans(b"-_", b"+/")), validate=True)
@@ -151,8 +167,13 @@ _SPELLINGS: Final[tuple[Callable[[Scheme, bytes], _Spelt], ...]] = (
     _changed(
         "percent", "The secret is URL-encoded.", "Decode its %XX before it is given to secret=.", unquote_to_bytes
     ),
-    _changed("prefix", "The secret has a prefix that does not belong to it.", _AS_SHOWN, _without_prefix),
-    _changed("prefix", "The secret lacks its prefix.", _AS_SHOWN, lambda secret: b"whsec_" + secret),
+    _unprefixed,
+    _changed(
+        "prefix",
+        "The sender signs with whsec_ before the secret, and it was given without.",
+        "Give secret= all of what the provider shows, whsec_ as well; or have a sender of your own sign without it.",
+        lambda secret: b"whsec_" + secret,
+    ),
     _taken(
         "text", "The sender takes the secret's own characters as the key; the route decodes them.", _OF_BYTES, bytes
     ),

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import Unverified
+from ..event import Event
 from ..verify.algorithms import Hmac
 from ..verify.clock import Unit
 from ..verify.encodings import CODECS
-from ..verify.places import Listed, Pairs
-from ..verify.signature import Signature
+from ..verify.places import Header, Listed, Pairs
+from ..verify.signature import Scheme, Signature
 from .trial import Mistake, Trial, Variation
 
 _DIGESTS: Final = {16: "md5", 20: "sha1", 28: "sha224", 32: "sha256", 48: "sha384", 64: "sha512"}
@@ -26,7 +27,47 @@ _MOST: Final = 4
 _TITLES: Final = {"hex": "hexadecimal", "base64": "base64", "base64url": "base64url"}
 _BEFORE: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,11}[=:](?=.{16})")
 _NAME: Final = re.compile("[A-Za-z0-9_-]{1,8}")
+_HASH: Final = re.compile("(md5|sha(?:1|224|256|384|512))=", re.IGNORECASE)
+_NAMES_HASH: Final = re.compile("-(?:sha-?)?(?:256|384|512)$", re.IGNORECASE)
 _UNITS: Final[dict[Unit, str]] = {"s": "seconds", "ms": "milliseconds", "iso": "ISO 8601"}
+
+
+def other_hash(scheme: Scheme, event: Event) -> tuple[str, str] | None:
+    """Give the header of a request that says itself that it was made with another hash, and which one.
+
+    That may be an older one: GitHub and Meta send X-Hub-Signature, of SHA-1, beside X-Hub-Signature-256.
+    """
+    if not isinstance(scheme, Signature) or not isinstance(scheme.algorithm, Hmac):
+        return None
+    if not isinstance(scheme.place, Header):
+        return None
+    name = scheme.place.name
+    for one in (name, _NAMES_HASH.sub("", name)):
+        if value := event.headers.get(one, ""):
+            said = _HASH.match(value.strip())
+            digest = said[1].lower() if said else scheme.algorithm.digest
+            return (one, digest) if digest != scheme.algorithm.digest else None
+    return None
+
+
+def of_other_hash(trial: Trial) -> Iterator[Variation]:
+    """Give the request with the hash that its header names."""
+    scheme, found = trial.scheme, other_hash(trial.scheme, trial.event)
+    if found is None or not isinstance(scheme, Signature) or not isinstance(scheme.algorithm, Hmac):
+        return
+    name, digest = found
+    place, algorithm = Header(name, f"{digest}="), replace(scheme.algorithm, digest=digest)
+    was, wanted = digest.upper(), scheme.algorithm.title
+    if name in scheme.place.headers:
+        text = f"The signature is made with {was}, as the {digest}= before it says, where {wanted} is expected."
+        fix = "Have the sender sign as the route's verifier does, if it is a program of your own; or declare "
+        fix += f'hmac_signature(…, prefix="{digest}=", digest="{digest}").'
+    else:
+        text = f"Only the header {name} came, which is made with {was}: {scheme.place.headers[0]} with {wanted} is "
+        text += "expected."
+        fix = f"Have what drops {scheme.place.headers[0]} on its way pass it on, or the sender sign with {wanted}."
+    other = replace(trial, scheme=replace(scheme, place=place, algorithm=algorithm))
+    yield Variation("signature", Mistake("signature-digest", text, fix), other, common=True)
 
 
 def recoded(trial: Trial) -> Iterator[Variation]:

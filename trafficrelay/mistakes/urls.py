@@ -9,10 +9,13 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
+from ..event import Event
+from ..rule import WILDCARD
 from .trial import Mistake, Trial, Variation
 
 _MOST: Final = 160
 _MOST_FIELDS: Final = 200
+_MOST_SEGMENTS: Final = 6
 _SAFE: Final = "/~!$&'()*+,;=:@"
 
 _HOSTS: Final = ("host", "x-forwarded-host", "x-original-host", "x-forwarded-server")
@@ -21,6 +24,7 @@ _WHOLE: Final = ("x-original-uri", "x-original-url", "x-rewrite-url", "x-forward
 
 _USER: Final = re.compile("//[^/]*@")
 _PARTS: Final = ("scheme", "host", "path", "query")
+_SEVERAL: Final = "The route takes several paths, so make public_url= a function of the event."
 
 
 def urls(trial: Trial, *, others: Sequence[str] = (), forwarded: str = "") -> Iterator[Variation]:
@@ -45,6 +49,8 @@ def urls(trial: Trial, *, others: Sequence[str] = (), forwarded: str = "") -> It
             differ = [name for name, place in zip(_PARTS, places, strict=True) if place]
             keeps_query = query == parts[3][0]
             mistake = _mistake(url, differ, keeps_query=keeps_query, is_forwarded=url == forwarded)
+            if path != parts[2][0] and WILDCARD.search(trial.event.route):
+                mistake = replace(mistake, fix=f"{mistake.fix} {_SEVERAL}")
             yield Variation("url", mistake, replace(trial, url=url), common=differ in (["scheme"], ["scheme", "host"]))
 
 
@@ -71,6 +77,7 @@ def _parts(trial: Trial, others: Sequence[str]) -> tuple[list[str], ...]:
     if prefix.startswith("/"):
         paths.append(prefix + here.path)
     paths += [here.path.removesuffix("/") if here.path.endswith("/") else f"{here.path}/"]
+    paths += _without_prefix(here.path, trial.event)
     paths += [quote(unquote(here.path), safe=_SAFE), quote(unquote(here.path), safe="/"), unquote(here.path)]
     return (
         _once([here.scheme, "https", "http"]),
@@ -78,6 +85,19 @@ def _parts(trial: Trial, others: Sequence[str]) -> tuple[list[str], ...]:
         _once(paths),
         _once([here.query, *(one.query for one in wholes), *_queries(here.query)]),
     )
+
+
+def _without_prefix(path: str, event: Event) -> Iterator[str]:
+    """Give the path as it was before a proxy put something in front of it: `/hooks/twilio` may have been `/twilio`."""
+    yield WILDCARD.sub(lambda found: quote(str(event.params.get(found[1], "")), safe=_SAFE), event.route)
+    rest = path
+    for _ in range(_MOST_SEGMENTS):
+        _, slash, rest = rest.removeprefix("/").partition("/")
+        if not slash:
+            break
+        rest = f"/{rest}"
+        yield rest
+    yield "/"
 
 
 def _hosts(trial: Trial, given: Iterable[SplitResult]) -> Iterator[str]:

@@ -34,6 +34,7 @@ from .sending import (
     check_path,
     check_queue,
     checked,
+    key_of,
     merged,
     several,
     typed,
@@ -170,7 +171,8 @@ class RelayClient:
             if not self.answers:
                 raise ClientError("Nothing was sent yet that could be sent again.")
             answer = self.answers[-1]
-        return self._send(answer.request, {"signed": False, **options})
+        unsigned: Options = {} if "signed_with" in options else {"signed": False}
+        return self._send(answer.request, {**unsigned, **options})
 
     # What became of it
 
@@ -301,7 +303,8 @@ class RelayClient:
 
     def _send(self, request: SavedRequest, options: Options) -> Answer:
         check_options(options)
-        how = checked(options.get("signed", self._signed))
+        key = key_of(options)
+        how = checked(options.get("signed", self._signed or bool(key)))
         address = options.get("address", self._address)
         headers = merged(self._headers, request.headers, options.get("headers") or {})
         if kind := options.get("content_type"):
@@ -309,7 +312,7 @@ class RelayClient:
         request = SavedRequest(request.method, request.target, headers, request.body, request.name)
         routing = self._routes()
         route, event = routing.find(request, address, self._clock.now())
-        if how and route is None and "signed" in options:
+        if how and route is None and (key or "signed" in options):
             raise ClientError(
                 f"{request.method} {request.target} leads to no route that it could be signed for. {routing.known}"
             )
@@ -318,7 +321,7 @@ class RelayClient:
                 event = replace(event, url=self.relay.door.url(self._made(request, address).environ))
             moment = options.get("signed_at") or self._clock.now()
             brought = self._outbox.brought(route.rule, name_of(event)) if route.brings else None
-            changes = signature(route, event, how, moment, brought)
+            changes = signature(route, event, how, moment, brought, key)
             kept = {name: value for name, value in headers.items() if name.lower() not in changes.dropped}
             target, headers = request.target + changes.query, merged(kept, changes.headers)
             request = SavedRequest(request.method, target, headers, changes.body, request.name)

@@ -29,6 +29,8 @@ class Options(TypedDict, total=False):
         content_type: the body's type, in place of the usual one.
         signed: `True` signs as the route's verifier does; `"wrong"` spoils the signature, `"tampered"` changes the
             body after it has been signed.
+        signed_with: which of the route's several keys signs, by its name or by its number, as text; one whose `until`
+            has passed, too. The first that counts, where left out.
         signed_at: when it was signed; now, where left out.
         address: the sender's.
     """
@@ -36,6 +38,7 @@ class Options(TypedDict, total=False):
     headers: Mapping[str, str]
     content_type: str
     signed: Signed
+    signed_with: str
     signed_at: datetime
     address: str
 
@@ -50,6 +53,22 @@ def checked(signed: Any) -> Signed:
         raise ClientError(f'signed is True, False, "wrong" or "tampered", not {signed!r}.')
     how: Signed = signed
     return how
+
+
+def key_of(options: Options) -> str:
+    """Give the name of the key that a request is to be signed with; `""` for the first that counts.
+
+    Raises:
+        ClientError: it is no name, or the request is not to be signed.
+    """
+    if "signed_with" not in options:
+        return ""
+    key: Any = options["signed_with"]
+    if not isinstance(key, str) or not key:
+        raise ClientError(f'signed_with is a key\'s name, or its number as text, such as "old" or "2", not {key!r}.')
+    if options.get("signed") is False:
+        raise ClientError("signed_with says what signs, and signed=False that nothing does: leave one of them out.")
+    return key
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -43,7 +43,9 @@ class Changes:
     dropped: frozenset[str] = frozenset()
 
 
-def signature(route: Route, event: Event, how: Signed, moment: datetime, brought: bytes | None = None) -> Changes:
+def signature(
+    route: Route, event: Event, how: Signed, moment: datetime, brought: bytes | None = None, key: str = ""
+) -> Changes:
     """Sign a request as its sender does.
 
     Args:
@@ -52,10 +54,13 @@ def signature(route: Route, event: Event, how: Signed, moment: datetime, brought
         how: how it is signed; `"tampered"` is signed rightly, and its body changed afterwards.
         moment: when it is sent.
         brought: the secret that a challenge brought, for routes that have it from there.
+        key: the name or number of the secret that signs; `""` for the first that counts.
 
     Raises:
         ClientError: the route's verifier cannot sign.
     """
+    if key and route.verify is None:
+        raise ClientError(f"The route {route.rule} is open to everybody: it has no key {key!r}.")
     unsigned = Changes({}, event.body)
     if not how or route.verify is None or comes_unsigned(route, event):
         return unsigned
@@ -63,7 +68,7 @@ def signature(route: Route, event: Event, how: Signed, moment: datetime, brought
     # Each request is a message of its own, unless its test says which it is.
     message_id = event.headers.get(_ID) or f"msg_{os.urandom(12).hex()}"
     try:
-        signer = signer_for(route.verify, event, brought)
+        signer = signer_for(route.verify, event, brought, key)
         done = sign(signer, message, moment, message_id=message_id, url=url_of(signer, event))
     except CannotSign as error:
         raise ClientError(_why(route, error)) from error

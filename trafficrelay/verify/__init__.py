@@ -28,6 +28,7 @@ Each provider of the catalogue is a function of its own name; docs/providers.md 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,7 +79,10 @@ def __getattr__(name: str) -> Any:
             if isinstance(row := rows.get(name), Provider):
                 globals()[name] = row  # found at once the next time
                 return row
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        near = difflib.get_close_matches(name, __dir__(), n=1)
+        if near:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}. Did you mean {near[0]}?", name=name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
 
 
 def __dir__() -> list[str]:

@@ -246,7 +246,12 @@ def check_public_url(name: str, url: Any) -> None:
     if url is None or callable(url):
         return
     parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.netloc or parts.fragment:
+    if parts is not None and parts.fragment:
+        raise DeclarationError(
+            f"{name}: leave out what begins with # in public_url: it is never sent, and no part of what is signed.",
+            option="verify",
+        )
+    if parts is None or parts.scheme not in ("http", "https") or not parts.netloc or " " in url:
         # Not the URL: it may hold a token.
         raise DeclarationError(
             f'{name}: public_url is the URL that the provider was given, such as "https://hooks.example/{name}", or a '

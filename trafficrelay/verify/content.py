@@ -107,6 +107,9 @@ def _reader(kind: str, name: str | None) -> Make:
             return str(value).encode("utf-8", "surrogatepass")
 
         return text
+    if kind not in _READERS:
+        known = ", ".join(f"{{{one}}}" for one in (*_READERS, "header:NAME", "data:PATH"))
+        raise ValueError(f"{{{kind}}} is no part of a template; there are {known}")
     return _READERS[kind]
 
 

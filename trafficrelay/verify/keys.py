@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from collections import OrderedDict, deque
@@ -22,8 +23,8 @@ Read: TypeAlias = Callable[[bytes], Any]
 """Makes a key of what its provider publishes, or raises a `ValueError`."""
 
 ONLY_THE_PROVIDER: Final = (
-    "only the provider can sign: its private key is its own. Declare the route with keys=GivenKeys(…) and a private "
-    "key in PEM to send it requests"
+    "only the provider can sign: its private key is its own. Declare the route in Python (a relay.toml cannot say "
+    "this) with keys=GivenKeys(…) and a private key in PEM to send it requests"
 )
 
 _LONGEST_WAIT: Final = 30.0
@@ -77,6 +78,19 @@ class Keys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Urls:
+    """The URLs that name a provider's keys.
+
+    Attributes:
+        pin: what each looks like, all of it.
+        example: one that does.
+    """
+
+    pin: re.Pattern[str]
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
 class GivenKeys:
     """Keys that need not be fetched, for tests.
 
@@ -89,14 +103,20 @@ class GivenKeys:
 
     documents: Mapping[str, str | bytes | Mapping[str, Any]] = field(repr=False)
 
-    def read(self, owner: str, read: Read) -> Keys:
+    def read(self, owner: str, read: Read, urls: Urls | None = None) -> Keys:
         """Make keys of them.
 
         Raises:
-            DeclarationError: one is none.
+            DeclarationError: one is none, or has a name that no request could say.
         """
         found: dict[str, Any] = {}
         for name, document in self.documents.items():
+            if urls is not None and not (isinstance(name, str) and urls.pin.fullmatch(name)):
+                raise DeclarationError(
+                    f"{owner}: keys has {name!r}, which is no URL of this provider's certificates, such as "
+                    f"{urls.example}",
+                    option="verify",
+                )
             try:
                 found[name] = read(_as_bytes(document))
             except (ValueError, TypeError) as error:
@@ -327,8 +347,17 @@ def _raise(error: Exception) -> Any:
     raise error
 
 
-def use(owner: str, given: GivenKeys | None, read: Read, source: Callable[[], Source]) -> Keys:
+def use(
+    owner: str, given: GivenKeys | None, read: Read, source: Callable[[], Source], urls: Urls | None = None
+) -> Keys:
     """Give the keys of one verifier: those that the user gave, or a cache of its own of what is fetched.
+
+    Args:
+        owner: the verifier's name.
+        given: those that the user gave.
+        read: makes a key of what is published.
+        source: gives where they are published.
+        urls: what their names look like, where those are URLs.
 
     Raises:
         DeclarationError: what was given are no keys, or what is needed is not installed.
@@ -338,7 +367,7 @@ def use(owner: str, given: GivenKeys | None, read: Read, source: Callable[[], So
         return FetchedKeys(owner, source(), read)
     if not isinstance(given, GivenKeys):
         raise DeclarationError(f"{owner}: keys takes GivenKeys(…), not {type(given).__name__}.", option="verify")
-    return given.read(owner, read)
+    return given.read(owner, read, urls)
 
 
 def needed(keys: Keys | None) -> Keys:

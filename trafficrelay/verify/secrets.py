@@ -6,13 +6,14 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..errors import DeclarationError
 from ..event import Event
 from ..event import now as current_time
+from ..options import check_plain
 
 log = logging.getLogger("trafficrelay")
 
@@ -106,6 +107,8 @@ class Secrets:
                 )
         elif inspect.iscoroutinefunction(self.given):
             raise DeclarationError(f"{self.owner}: the function that looks secrets up is async.", option="verify")
+        else:
+            check_plain(f"{self.owner}: secret", self.given)
         object.__setattr__(self, "_fixed", fixed)
         object.__setattr__(self, "_ends", ends if any(ends) else ())
 
@@ -120,9 +123,14 @@ class Secrets:
         if self._fixed:
             return _counting(self._fixed, self._ends, event.received_at) if self._ends else self._fixed
         try:
-            found, ends = self._keys(self.given(event))
+            given = self.given(event)
         except LookupError:
-            found, ends = (), ()
+            given = None
+        try:
+            found, ends = self._keys(given)
+        except (TypeError, ValueError) as error:
+            # Without `from`: the cause of a secret that cannot be decoded holds the secret.
+            raise DeclarationError(f"{self.owner}: the function that looks secrets up: {error}.") from None
         if not found:
             log.info("%s: no secret is known for the sender of event %s", self.owner, event.id)
         return _counting(found, ends, event.received_at)
@@ -144,6 +152,30 @@ class Secrets:
         if not counting:
             raise LookupError(f"{self.owner}: no secret counts any more; there is none to sign with")
         return counting[0].key
+
+    def named(self, name: str, values: Any) -> Key:
+        """Give one of several secrets, without its `until`: to sign with it, and to see whether it is refused.
+
+        Args:
+            name: its name, or its number from 1.
+            values: the secrets: those that were given, or what the function that looks them up gave.
+
+        Raises:
+            LookupError: none is called so.
+            DeclarationError: they are no secrets.
+        """
+        try:
+            keys = _listed(values)
+        except TypeError as error:
+            raise DeclarationError(f"{self.owner}: {error}.", option="verify") from error
+        numbered = {str(number): key for number, key in enumerate(keys, 1)}
+        called = {key.name or number: key for number, key in numbered.items()}
+        found = called.get(name) or numbered.get(name)
+        if found is None:
+            *others, last = called
+            there = f"keys are called {', '.join(others)} and {last}" if others else f"only key is called {last}"
+            raise LookupError(f"it has no key {name!r}; its {there}")
+        return replace(found, until=None)
 
     def _keys(self, values: Any) -> tuple[tuple[Held, ...], tuple[datetime | None, ...]]:
         """Give the keys that are meant and their ends; none if one is empty, with which anybody could sign."""

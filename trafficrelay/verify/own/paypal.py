@@ -17,7 +17,7 @@ from ..certificates import at_urls, read_certificate
 from ..clock import read_time
 from ..encodings import CODECS
 from ..key_pairs import Rsa
-from ..keys import GivenKeys, Keys, needed, use
+from ..keys import GivenKeys, Keys, Urls, needed, use
 from ..message import Message, Outgoing, as_sent
 from ..places import LONGEST
 from ..secrets import Held
@@ -35,6 +35,7 @@ _NAMED: Final = "SHA256withRSA"
 """What `PAYPAL-AUTH-ALGO` has to say. The SDKs know SHA1withRSA as well, which nothing is signed with any more."""
 
 _PIN: Final = re.compile(r"https://api\.(sandbox\.)?paypal\.com/v1/notifications/certs/CERT-[0-9A-Za-z-]{1,100}")
+_URLS: Final = Urls(_PIN, "https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-a5cafa77")
 _WEBHOOK: Final = re.compile(rb"[0-9A-Za-z_-]{1,100}")
 _BASE64: Final = CODECS["base64"]
 
@@ -59,7 +60,7 @@ class PayPal:
 
     def with_keys(self, owner: str, given: GivenKeys | None) -> PayPal:
         """See `fetched.Fetching`."""
-        return replace(self, keys=use(owner, given, read_certificate, lambda: at_urls(_PIN)))
+        return replace(self, keys=use(owner, given, read_certificate, lambda: at_urls(_PIN), _URLS))
 
     def key(self, secret: bytes) -> bytes:
         """See `Scheme`."""

@@ -24,7 +24,7 @@ from ..certificates import at_urls, read_certificate
 from ..clock import read_time, write_time
 from ..encodings import CODECS
 from ..key_pairs import Rsa
-from ..keys import GivenKeys, Keys, needed, use
+from ..keys import GivenKeys, Keys, Urls, needed, use
 from ..message import Outgoing
 from ..places import LONGEST
 from ..secrets import Held
@@ -50,10 +50,12 @@ _TOPIC: Final = re.compile(
     r"arn:(?P<partition>aws|aws-cn|aws-us-gov):sns:(?P<region>[a-z0-9-]{3,40}):[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?"
 )
 _PIN: Final = re.compile(
-    r"https://(?P<host>sns\.[a-z0-9-]{3,40}\.amazonaws\.com(\.cn)?)/SimpleNotificationService-[0-9a-f]{32}\.pem"
+    r"https://sns\.[a-z0-9-]{3,40}\.amazonaws\.com(\.cn)?/SimpleNotificationService-[0-9a-f]{32}\.pem"
 )
 """The whole URL. Nothing but a file of hexadecimal digits: the host is that of SNS' API as well, which answers a query
 with what was asked."""
+
+_URLS: Final = Urls(_PIN, f"https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-{'0' * 32}.pem")
 
 _BASE64: Final = CODECS["base64"]
 
@@ -92,7 +94,7 @@ class Sns:
 
     def with_keys(self, owner: str, given: GivenKeys | None) -> Sns:
         """See `fetched.Fetching`."""
-        return replace(self, keys=use(owner, given, read_certificate, lambda: at_urls(_PIN)))
+        return replace(self, keys=use(owner, given, read_certificate, lambda: at_urls(_PIN), _URLS))
 
     def key(self, secret: bytes) -> Topic:
         """See `Scheme`."""
@@ -115,9 +117,10 @@ class Sns:
         if algorithm is None:
             raise malformed("The message has a SignatureVersion that is not known.")
         certificate_url = fields["SigningCertURL"]
-        matched = _PIN.fullmatch(certificate_url)
-        if matched is None or matched["host"] != topic.host:
+        if not certificate_url.startswith(f"https://{topic.host}/"):
             raise malformed("The message's SigningCertURL is none of its topic's region.")
+        if not _PIN.fullmatch(certificate_url):
+            raise malformed("The path of the message's SigningCertURL is none of SNS'.")
         certificate = needed(self.keys).get(certificate_url)
         certificate.check(event.received_at)
         given = fields["Signature"].encode("utf-8", "surrogatepass")
