@@ -90,7 +90,7 @@ class Check:
             Unverified: none does.
         """
         url = self.url_of(event)
-        if self.scheme.signs_url and not event.url and not urlsplit(url).path:
+        if not event.url and self.scheme.signs_url and not urlsplit(url).path:
             # Else what was signed as the URL could stand at the beginning of the body.
             raise malformed("The URL that the request was sent to is not known.")
         held = self.scheme.check(event, self.secrets.of(event), self.tolerance, url)

@@ -34,6 +34,10 @@ class Content:
     """
 
     template: str
+    headers: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    signs_body: bool = field(init=False, repr=False, compare=False)
+    signs_url: bool = field(init=False, repr=False, compare=False)
+    timed: bool = field(init=False, repr=False, compare=False)
     _parts: tuple[bytes | Make, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -43,7 +47,13 @@ class Content:
             parts += [self.template[at : match.start()].encode(), _reader(match[1], match[2])]
             at = match.end()
         parts.append(self.template[at:].encode())
-        object.__setattr__(self, "_parts", tuple(part for part in parts if part != b""))
+        set_ = object.__setattr__  # the dataclass is frozen; this is where it is made
+        set_(self, "_parts", tuple(part for part in parts if part != b""))
+        kinds = _PART.findall(self.template)
+        set_(self, "headers", tuple(name for kind, name in kinds if kind == "header"))
+        set_(self, "signs_body", any(kind in ("body", "crc32") for kind, _ in kinds))
+        set_(self, "signs_url", any(kind in ("url", "plainurl") for kind, _ in kinds))
+        set_(self, "timed", any(kind == "timestamp" for kind, _ in kinds))
 
     def __call__(self, parts: Parts) -> bytes:
         """Give what is signed.
@@ -55,21 +65,6 @@ class Content:
             return parts.message.body
         return b"".join([part if isinstance(part, bytes) else part(parts) for part in self._parts])
 
-    @property
-    def headers(self) -> tuple[str, ...]:
-        """See above."""
-        return tuple(name for kind, name in _PART.findall(self.template) if kind == "header")
-
-    @property
-    def signs_body(self) -> bool:
-        """See above."""
-        return any(kind in self.template for kind in ("{body}", "{crc32}"))
-
-    @property
-    def signs_url(self) -> bool:
-        """See above."""
-        return any(kind in self.template for kind in ("{url}", "{plainurl}"))
-
     def may_be_empty(self, method: str) -> bool:
         """Tell whether a body may be empty.
 
@@ -79,11 +74,6 @@ class Content:
         if not (self.signs_body and self.signs_url):
             return True
         return "{method}" in self.template and method in ("GET", "HEAD", "DELETE")
-
-    @property
-    def timed(self) -> bool:
-        """See above."""
-        return "{timestamp}" in self.template
 
 
 def _reader(kind: str, name: str | None) -> Make:

@@ -134,7 +134,7 @@ class Signature:
             raise malformed("The body is empty.")
         if self.time:
             timestamp = self._time_of(event)
-        sent = read_time(timestamp, self.unit) if timestamp else None
+        sent = read_time(timestamp, self.unit) if self.time or timestamp else None
         content = self.content(Parts(event, url, timestamp))
         codec = CODECS[self.encoding]
         matched: Held | None = None
