@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -161,15 +162,14 @@ ODD = [
 
 
 @providers
-@pytest.mark.parametrize("value", ODD, ids=range(len(ODD)))
-def test_a_malformed_header_is_a_clean_refusal(name: str, value: str) -> None:
-    """A malformed header, whichever it is, is a clean refusal; so is one that is missing or doubled."""
+def test_a_malformed_header_is_a_clean_refusal(name: str) -> None:
+    """A malformed header, whichever it is, is a clean refusal; so are several."""
     check, message = signed(name)
     names = proving(check, message.headers)
+    spoilt = [*([one] for one in names), *([names] if names else [])]
 
-    for header in names:
-        refused(check, event_of(message.adding({header: value})))
-    refused(check, event_of(message.adding(dict.fromkeys(names, value)))) if names else None
+    for some, value in itertools.product(spoilt, ODD):
+        refused(check, event_of(message.adding(dict.fromkeys(some, value))))
 
 
 def is_list(check: Any) -> bool:
@@ -219,18 +219,19 @@ BODIES = [
 ]
 
 
+KINDS = ["application/json", "application/x-www-form-urlencoded", "text/plain", ""]
+
+
 @providers
-@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
-@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "text/plain", ""])
-def test_another_body_is_a_clean_refusal(name: str, body: bytes, kind: str) -> None:
+def test_another_body_is_a_clean_refusal(name: str) -> None:
     """Another body is a clean refusal, whatever it is and says it is."""
     check, message = signed(name)
-    changed = replace(message, body=body).adding({"Content-Type": kind})
     if not check.scheme.signs_body and proving(check, message.headers):
         # What proves the sender stands in the header and has nothing to do with the body.
         return
 
-    refused(check, event_of(changed))
+    for body, kind in itertools.product(BODIES, KINDS):
+        refused(check, event_of(replace(message, body=body).adding({"Content-Type": kind})))
 
 
 def test_a_body_without_anything_is_refused_by_generic_verifiers() -> None:
