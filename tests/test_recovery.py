@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import threading
 import time
 import traceback
@@ -64,6 +65,17 @@ def test_redis_is_tried_less_and_less_often_and_not_by_all_relays_at_once() -> N
     bounds = [min(FIRST_WAIT * 2**number, MAX_WAIT) for number in range(40)]
     assert all(bound / 2 <= wait <= bound for wait, bound in zip(while_away, bounds, strict=True))
     assert len({round(wait, 6) for wait in while_away[10:]}) > 20
+
+
+def test_the_hosts_own_random_numbers_are_left_alone() -> None:
+    """A host that seeds `random` gets what it seeded, whatever a thread of the relay does meanwhile."""
+    inner = Away()
+    before = random.getstate()
+    with closing(ResilientOutbox(inner)) as outbox:
+        each(outbox, [a_handover()])
+        wait_until(lambda: inner.tries > 2)
+
+    assert random.getstate() == before
 
 
 def test_a_thread_tries_redis_and_requests_do_not() -> None:

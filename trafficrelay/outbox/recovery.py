@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
+from random import SystemRandom
 from typing import Final
 
 from ..errors import OutboxError, OutboxUnavailable, SpoolError
@@ -82,7 +82,8 @@ class Recovery:
                 self._breaker.close()
             else:
                 # Not all relays at once, when Redis comes back.
-                self._pause(wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+                # Not the numbers that the host may have seeded: this is a thread of its process.
+                self._pause(wait * SystemRandom().uniform(0.5, 1.0))
                 wait = min(wait * 2, MAX_WAIT)
             with self._lock:
                 idle = self._drain is None and self._breaker.error is None

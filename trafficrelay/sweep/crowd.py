@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator
+from random import SystemRandom
 from typing import Final
 
 _LEAST_BITS: Final = 24
@@ -24,7 +24,7 @@ class Crowd:
         width = max((size * _BITS_EACH).bit_length(), _LEAST_BITS)
         self._mask = (1 << width) - 1
         # A Bloom filter with two bits for each, both cut out of the 64 that Python's hash of bytes has.
-        self._first, self._second = random.sample(range(64 - width), 2)
+        self._first, self._second = SystemRandom().sample(range(64 - width), 2)
         self._bits = bytearray(1 << (width - 3))
 
     def add(self, ids: Iterable[bytes]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
+from random import SystemRandom
 from typing import Any, Final
 
 import redis
@@ -141,7 +141,7 @@ class Looking:
     def _places(self) -> Iterator[tuple[str, bytes, int]]:
         """Give the queues and the finished registries: how each is read, its key, and how many jobs it has."""
         # A job that has finished may have been queued again, and lost.
-        thorough = random.random() < _THOROUGH  # noqa: S311 - no secret
+        thorough = SystemRandom().random() < _THOROUGH
         prefix = Queue.redis_queue_namespace_prefix.encode()
         finished = FinishedJobRegistry.key_template.format("").encode()
         places: list[tuple[str, bytes]] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
+from random import SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -81,11 +81,12 @@ class SweepThread:
         self.stop()
 
     def _run(self) -> None:
-        wait = random.uniform(*self._first)  # noqa: S311 - no secret
+        # Not the numbers that the host may have seeded: this is a thread of its process.
+        wait = SystemRandom().uniform(*self._first)
         said = ""
         while not self._stopping.wait(wait):
             try:
-                wait = self._sweep() * random.uniform(1, 1 + _JITTER)  # noqa: S311
+                wait = self._sweep() * SystemRandom().uniform(1, 1 + _JITTER)
                 said = ""
             except OutboxUnavailable:
                 # Whoever needs Redis says that it is away.
