@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
@@ -195,7 +195,7 @@ def dedupe_key(option: Any) -> DedupeKey | None:
         return lambda event: _text(event.headers.get(name))
     if kind == "data" and name and all(name.split(".")) and not set(name) & set("[]$*"):
         path = tuple(name.split("."))
-        return lambda event: _text(_look_up(event.data, path))
+        return lambda event: _text(look_up(event.data, path))
     raise DeclarationError(
         f'dedupe is "header:NAME", "data:path.to.field", a function of the event or None, not {option!r}.',
         option="dedupe",
@@ -219,7 +219,8 @@ def cloudevent_key(*, headers: bool) -> DedupeKey:
     return key
 
 
-def _look_up(data: Any, path: tuple[str, ...]) -> Any:
+def look_up(data: Any, path: Iterable[str]) -> Any:
+    """Give what a path of keys and numbers leads to in parsed data; `None` for nothing."""
     for step in path:
         if isinstance(data, dict):
             data = data.get(step)

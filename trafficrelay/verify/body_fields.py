@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlencode
 
 import msgspec
 
+from .. import options
 from ..body.text import decode_json, media_type
 from .message import Message, Outgoing
 from .verified import malformed
@@ -47,14 +48,7 @@ def read_field(message: Message, path: str) -> Any:
 
 def look_up(data: Any, path: str) -> Any:
     """Give what a dotted path leads to in parsed data; `None` for nothing."""
-    for step in path.split("."):
-        if isinstance(data, dict):
-            data = data.get(step)
-        elif isinstance(data, list) and step.isdecimal() and int(step) < len(data):
-            data = data[int(step)]
-        else:
-            return None
-    return data
+    return options.look_up(data, path.split("."))
 
 
 def with_field(message: Outgoing, path: str, value: str | int) -> Outgoing:
